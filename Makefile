@@ -1,0 +1,71 @@
+# Every command of the project. `make help` lists them.
+
+PYTHON ?= python3
+PORT ?= 8080
+BIN := .venv/bin
+# The one tool that must be newer than what Debian ships: dependency groups came with pip 25.1.
+PIP_VERSION := 26.3
+INSTALLED := .venv/.installed
+SOURCES := gateway backends policies plugins tests deploy
+
+.DEFAULT_GOAL := help
+.PHONY: help install serve test check format lint types imports test-engines engine-vllm engine-torch-reference bench bench-peers soak clean
+
+help: ## list the commands
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 26
+
+install: $(INSTALLED) ## make .venv with the moegate command in it
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "moegate needs Python 3.11 or newer; name one with PYTHON="; exit 1; }
+	@echo "== making .venv and installing moegate (a minute or two)"
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip==$(PIP_VERSION)"
+	$(BIN)/python -m pip install --progress-bar on --disable-pip-version-check -c constraints.txt --group test --group lint -e .
+	@touch $@
+
+serve: install engine-torch-reference ## start the demo on 127.0.0.1:8080 (PORT= for another port)
+	@$(BIN)/python deploy/demo/serve.py --port $(PORT)
+
+test: install ## run every test that needs no GPU and no engine but ours
+	$(BIN)/python -m pytest
+
+check: install format-check lint types imports test ## all that must hold before a commit
+
+format: install ## write all code in the one format
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix-only --quiet $(SOURCES)
+
+.PHONY: format-check
+format-check: install
+	$(BIN)/ruff format --check $(SOURCES)
+
+lint: install ## ruff
+	$(BIN)/ruff check $(SOURCES)
+
+types: install ## mypy, strict
+	$(BIN)/mypy
+
+imports: install ## the import rules
+	$(BIN)/lint-imports
+
+engine-vllm: ## install vLLM's CPU build into its own environment
+	@$(PYTHON) deploy/lab/engines/install.py vllm
+
+engine-torch-reference: ## install the embedded engine's environment
+	@$(PYTHON) deploy/lab/engines/install.py torch-reference
+
+test-engines: install engine-torch-reference engine-vllm ## run tests/engines against real engines
+	$(BIN)/python -m pytest tests/engines
+
+bench: install ## what a call and a chunk cost, beside a direct run and the peers that are installed
+	$(BIN)/python -m tests.performance.bench $(ARGS)
+
+bench-peers: install ## install the peers that `make bench` compares with
+	$(BIN)/python -m tests.performance.install_peers
+
+soak: install ## hold 32 streams for a minute and look for leaks (ARGS= for more)
+	$(BIN)/python -m tests.performance.soak $(ARGS)
+
+clean: ## remove .venv and caches; engines and their environments stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,70 @@
+"""The gateway's side of our reference engine: how to speak to it and how to start it; holds no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta
+
+import backends
+from backends.environments import engine_python
+from backends.openai_compatible import OpenAICompatible
+from gateway import Backend, BuildContext, Extension, Launcher, LaunchPlan, LaunchSettings, NoSettings, hookimpl
+from gateway.errors import ConfigError
+
+HOST = "127.0.0.1"
+
+
+class TorchReferenceLaunch(LaunchSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The engine's own settings. `threads` are PyTorch's; None leaves it to PyTorch."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    threads: Annotated[int, Meta(ge=1)] | None = None
+
+
+class TorchReferenceLauncher:
+    """Starts the engine in its own environment, with our code on its path and nothing of the gateway's loaded."""
+
+    settings: type[LaunchSettings] = TorchReferenceLaunch
+
+    def plan(self, launch: TorchReferenceLaunch, *, served_model: str, max_concurrent: int) -> LaunchPlan:
+        """Return what to run.
+
+        Raises:
+            ConfigError: the environment or the model folder is missing.
+        """
+        if not (launch.model / "config.json").is_file():
+            raise ConfigError(f"{launch.model} holds no model: there is no config.json in it")
+        argv = [
+            str(engine_python("torch-reference")),
+            *("-P", "-m", "backends.torch_reference.engine"),
+            *("--model", str(launch.model.resolve())),
+            *("--served-model-name", served_model),
+            *("--host", HOST, "--port", str(launch.port)),
+            *("--max-concurrent", str(max_concurrent)),
+            *("--dtype", launch.dtype),
+        ]
+        if launch.threads is not None:
+            argv += ["--threads", str(launch.threads)]
+        root = Path(backends.__path__[0]).parent
+        return LaunchPlan(tuple(argv), {"PYTHONPATH": str(root)}, f"http://{HOST}:{launch.port}")
+
+
+class TorchReference(OpenAICompatible):
+    """Our engine, written to the same API."""
+
+    kind: ClassVar[str] = "torch_reference"
+    launcher: ClassVar[Launcher | None] = TorchReferenceLauncher()
+    probe_path: ClassVar[str] = "/health"
+
+
+def _build(_: NoSettings, __: BuildContext) -> Backend:
+    return TorchReference()
+
+
+@hookimpl
+def moegate_backends() -> Iterable[Extension[Backend]]:
+    """Register the backend."""
+    return [Extension("torch_reference", NoSettings, _build)]

@@ -1,0 +1,192 @@
+"""The composition root: configuration file → runtime → server; swaps runtimes on reload and ends them on a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from gateway import config_file
+from gateway.composition.runtime import Runtime, build_runtime
+from gateway.errors import ConfigError, GatewayError
+from gateway.http.edge import Edge
+from gateway.registry import Registry
+from gateway.shared import SharedObjects
+
+log = structlog.get_logger("moegate.app")
+
+WATCH_SECONDS = 1.0
+BACKLOG = 2048
+
+OnServing = Callable[[Runtime], Coroutine[None, None, None]]
+"""Called once when the gateway serves; engines may still be starting."""
+
+
+class PortTaken(GatewayError):
+    """Another process listens where we are to."""
+
+
+class Application:
+    """One gateway process.
+
+    Args:
+        file: the configuration file; a change of it, or SIGHUP, is a reload.
+        host, port: what the command line says instead of the file.
+    """
+
+    def __init__(self, file: Path, *, host: str | None = None, port: int | None = None) -> None:
+        self._file = file
+        self._host = host
+        self._port = port
+        self._registry = Registry.from_plugins()
+        self._shared = SharedObjects()
+        self._reloading = asyncio.Lock()
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._stamp = _stamp(file)
+
+    async def build(self) -> Runtime:
+        """Build a runtime from the file as it is now.
+
+        Raises:
+            ConfigError: with every problem found.
+        """
+        return await build_runtime(config_file.read(self._file), self._registry, self._shared)
+
+    async def serve(self, on_serving: OnServing | None = None) -> None:
+        """Serve until a signal.
+
+        Raises:
+            ConfigError: the file cannot be served.
+            PortTaken: somebody else listens there.
+        """
+        runtime = await self.build()
+        settings = runtime.settings.server
+        host, port = self._host or settings.host, self._port or settings.port
+        listener = _listen(host, port)
+        edge = Edge(runtime)
+        server = _Server(
+            uvicorn.Config(
+                edge,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=int(settings.grace_seconds),
+                backlog=BACKLOG,
+            )
+        )
+        runtime.start()
+        log.info("serving", host=host, port=port, models=[pool.model.name for pool in runtime.fleet.pools])
+        with self._signals(server, edge):
+            watcher = asyncio.create_task(self._watch(edge))
+            greeting = asyncio.create_task(on_serving(runtime)) if on_serving is not None else None
+            try:
+                await server.serve(sockets=[listener])
+            finally:
+                watcher.cancel()
+                if greeting is not None:
+                    greeting.cancel()
+                await asyncio.gather(*self._retiring, return_exceptions=True)
+                await edge_runtime(edge).stop()
+        log.info("stopped")
+
+    async def reload(self, edge: Edge) -> None:
+        """Swap in what the file says now; a file that cannot be served changes nothing."""
+        async with self._reloading:
+            self._stamp = _stamp(self._file)
+            try:
+                runtime = await self.build()
+            except ConfigError as error:
+                log.error("reload refused, the old configuration stays", problems=list(error.problems))
+                return
+            old = edge_runtime(edge)
+            if runtime.settings.server != old.settings.server:
+                log.warning("a change of server.host, port or grace_seconds takes a restart")
+            runtime.start()
+            edge.current = runtime
+            retiring = asyncio.create_task(old.retire())
+            self._retiring.add(retiring)
+            retiring.add_done_callback(self._retiring.discard)
+            log.info("reloaded", models=[pool.model.name for pool in runtime.fleet.pools])
+
+    async def _watch(self, edge: Edge) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            if _stamp(self._file) != self._stamp:
+                await self.reload(edge)
+
+    @contextlib.contextmanager
+    def _signals(self, server: _Server, edge: Edge) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        reloads: set[asyncio.Task[None]] = set()
+
+        def hang_up() -> None:
+            task = loop.create_task(self.reload(edge))
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        handlers = {signal.SIGTERM: server.stop, signal.SIGINT: server.stop, signal.SIGHUP: hang_up}
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
+        try:
+            yield
+        finally:
+            for number in handlers:
+                loop.remove_signal_handler(number)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, less its signals: the first stop drains, the second does not wait."""
+
+    def stop(self) -> None:
+        """Ask for a stop."""
+        if self.should_exit:
+            log.warning("stopping at once")
+            self.force_exit = True
+            return
+        log.info("stopping, calls in flight may end", grace_seconds=self.config.timeout_graceful_shutdown)
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+def edge_runtime(edge: Edge) -> Runtime:
+    """The runtime that is current; the edge itself knows only what it needs of one."""
+    runtime = edge.current
+    if not isinstance(runtime, Runtime):
+        raise TypeError("the edge holds something that is not a runtime")
+    return runtime
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise PortTaken(f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}") from error
+    return listener
+
+
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    """What changes when a file does, replaced ones included."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

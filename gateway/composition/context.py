@@ -1,0 +1,64 @@
+"""What one build has in its hands: the settings' validator, the registry, shared objects; and what extensions see of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from gateway.config_file import Path
+from gateway.contracts.call import Model
+from gateway.contracts.plugin import Extension, Fleet
+from gateway.errors import ConfigError
+from gateway.registry import Registry
+from gateway.shared import Key, SharedObjects
+from gateway.validation import INVALID, Validator
+
+T = TypeVar("T")
+
+
+class Builder:
+    """One build. It is the `BuildContext` that extensions get; what it adds is for this package alone."""
+
+    def __init__(self, registry: Registry, validator: Validator, shared: SharedObjects) -> None:
+        self.registry = registry
+        self.validator = validator
+        self.held: list[Key] = []
+        self.models: Sequence[Model] = ()
+        self._fleet: Fleet | None = None
+        self._shared = shared
+
+    @property
+    def fleet(self) -> Fleet:
+        """The replicas; backends are built before there are any."""
+        if self._fleet is None:
+            raise RuntimeError("backends are built before the fleet, and must not ask for it")
+        return self._fleet
+
+    @fleet.setter
+    def fleet(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def shared(self, key: Key, create: Callable[[], T]) -> T:
+        """An object that outlives a reload; see `BuildContext.shared`."""
+        found = self._shared.hold(key, create)
+        self.held.append(key)
+        return found
+
+    async def release(self) -> None:
+        """Let go of all shared objects, last first."""
+        while self.held:
+            await self._shared.release(self.held.pop())
+
+    def build(self, extension: Extension[T], settings: Any, path: Path) -> T | None:
+        """Validate an extension's settings and build it; None, and a problem noted, if that fails."""
+        valid = self.validator.struct(settings, extension.settings, path)
+        if valid is INVALID:
+            return None
+        try:
+            return extension.build(valid, self)
+        except ConfigError as error:
+            for problem in error.problems:
+                self.validator.problem(path, problem)
+        except Exception as error:  # noqa: BLE001 - a stranger's plugin; its fault belongs in the list with the others
+            self.validator.problem(path, f"{extension.name} cannot be built: {error!r}")
+        return None

@@ -1,0 +1,168 @@
+"""Builds models, replicas and pools from settings; opens no connection and starts no engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gateway.composition.context import Builder
+from gateway.config_file import Path
+from gateway.contracts.backend import Backend, LaunchPlan, Replica
+from gateway.contracts.call import Model
+from gateway.contracts.plugin import LaunchedReplica
+from gateway.errors import ConfigError
+from gateway.fleet.pool import Member, Pool, PooledFleet
+from gateway.registry import Kind
+from gateway.settings import ModelSettings, ReplicaSettings, Settings
+from gateway.upstream import Origin, Timeouts
+from gateway.validation import INVALID
+
+
+def build_fleet(settings: Settings, builder: Builder) -> PooledFleet:
+    """Build every pool; faults are noted with the builder, and what they concern is left out."""
+    _check_names(settings, builder)
+    models = [Model(model.name, tuple(model.aliases), model.checkpoint) for model in settings.models]
+    builder.models = models
+    pools, launched = [], []
+    for index, (configured, model) in enumerate(zip(settings.models, models, strict=True)):
+        if not configured.replicas:
+            builder.validator.problem(("models", index, "replicas"), "a model needs at least one replica")
+        members = []
+        for position, replica in enumerate(configured.replicas):
+            path = ("models", index, "replicas", position)
+            built = _ReplicaBuilder(builder, configured, model, replica, path).build()
+            if built is None:
+                continue
+            member, plan = built
+            members.append(member)
+            if plan is not None:
+                launched.append(LaunchedReplica(member.replica, plan))
+        pools.append(Pool(model, members, configured.max_attempts))
+    return PooledFleet(pools, launched)
+
+
+def _check_names(settings: Settings, builder: Builder) -> None:
+    """A name leads to one thing: model names and aliases share one space, replica names another."""
+    models: set[str] = set()
+    replicas: set[str] = set()
+    if not settings.models:
+        builder.validator.problem(("models",), "at least one model is needed")
+    for index, model in enumerate(settings.models):
+        path: Path = ("models", index)
+        for name, where in [
+            (model.name, (*path, "name")),
+            *((alias, (*path, "aliases", position)) for position, alias in enumerate(model.aliases)),
+        ]:
+            if name in models:
+                builder.validator.problem(where, f"{name!r} is the name or alias of another model already")
+            models.add(name)
+        for position, replica in enumerate(model.replicas):
+            if replica.name in replicas:
+                where = (*path, "replicas", position, "name")
+                builder.validator.problem(where, f"{replica.name!r} is the name of another replica already")
+            replicas.add(replica.name)
+
+
+class _ReplicaBuilder:
+    """Builds one replica: its backend, its launch plan if it has one, and its member entry."""
+
+    def __init__(
+        self, builder: Builder, parent: ModelSettings, model: Model, configured: ReplicaSettings, path: Path
+    ) -> None:
+        self._builder = builder
+        self._parent = parent
+        self._model = model
+        self._configured = configured
+        self._path = path
+
+    def build(self) -> tuple[Member, LaunchPlan | None] | None:
+        """Return the member, and the plan if the gateway is to start the engine; None if something is wrong."""
+        backend = self._backend()
+        if (self._configured.url is None) == (self._configured.launch is None):
+            self._problem((), "a replica has either `url` (it runs already) or `launch` (the gateway starts it)")
+            return None
+        if backend is None:
+            return None
+        plan = self._plan(backend) if self._configured.launch is not None else None
+        url = plan.url if plan is not None else self._configured.url
+        if url is None:
+            return None
+        try:
+            origin, base_path = Origin.parse(url)
+        except ValueError as error:
+            self._problem(("url",), str(error))
+            return None
+        return self._member(backend, url, origin, base_path), plan
+
+    def _backend(self) -> Backend | None:
+        try:
+            extension = self._builder.registry.get(Kind.BACKEND, self._configured.backend)
+        except ConfigError as error:
+            self._problem(("backend",), error.message)
+            return None
+        built: Backend | None = self._builder.build(extension, self._configured.options, (*self._path, "options"))
+        return built
+
+    def _plan(self, backend: Backend) -> LaunchPlan | None:
+        path = (*self._path, "launch")
+        if backend.launcher is None:
+            self._problem(("launch",), f"the gateway cannot start a {backend.kind} engine; give its `url`")
+            return None
+        launch: Any = self._builder.validator.struct(self._configured.launch, backend.launcher.settings, path)
+        if launch is INVALID:
+            return None
+        try:
+            return backend.launcher.plan(
+                launch, served_model=self._served_model, max_concurrent=self._configured.max_concurrent
+            )
+        except ConfigError as error:
+            for problem in error.problems:
+                self._problem(("launch",), problem)
+            return None
+
+    def _member(self, backend: Backend, url: str, origin: Origin, base_path: str) -> Member:
+        configured, checkpoint = self._configured, self._configured.checkpoint or self._model.checkpoint
+        timeouts = self._parent.timeouts
+        replica = Replica(
+            name=configured.name,
+            model=self._model.name,
+            backend=backend.kind,
+            url=url.rstrip("/"),
+            served_model=self._served_model,
+            checkpoint=checkpoint,
+            operations=backend.operations,
+            context_length=configured.context_length or checkpoint.context_length,
+            max_concurrent=configured.max_concurrent,
+        )
+        # An unchanged replica keeps its state and its calls in flight over a reload.
+        replica = self._builder.shared(("replica", _digest(replica)), lambda: replica)
+        key = configured.api_key
+        return Member(
+            replica=replica,
+            backend=backend,
+            origin=origin,
+            base_path=base_path.rstrip("/"),
+            timeouts=Timeouts(
+                connect_seconds=timeouts.connect_seconds,
+                first_byte_seconds=timeouts.first_byte_seconds,
+                idle_seconds=timeouts.idle_seconds,
+            ),
+            headers=((b"authorization", b"Bearer " + key.reveal().encode()),) if key is not None else (),
+            labels=(
+                (b"x-moegate-backend", backend.kind.encode()),
+                (b"x-moegate-replica", configured.name.encode()),
+            ),
+        )
+
+    @property
+    def _served_model(self) -> str:
+        return self._configured.served_model or self._model.name
+
+    def _problem(self, path: Path, text: str) -> None:
+        self._builder.validator.problem((*self._path, *path), text)
+
+
+def _digest(replica: Replica) -> str:
+    """All that the configuration says of a replica, as one string."""
+    return msgspec.json.encode(replica, order="deterministic").decode()

@@ -1,0 +1,176 @@
+"""One built configuration with a life: its services start with it, its calls outlast its replacement, then it lets go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import structlog
+from litestar import Litestar
+from litestar.exceptions import ImproperlyConfiguredException
+
+from gateway.composition.context import Builder
+from gateway.composition.extensions import Named, build_plugins, build_policies
+from gateway.composition.fleet import build_fleet
+from gateway.config_file import Document
+from gateway.contracts.plugin import Service
+from gateway.dataplane.forwarder import Forwarder
+from gateway.dataplane.recording import Recording
+from gateway.dataplane.serving import Serving
+from gateway.errors import ConfigError
+from gateway.fleet.health import HealthMonitor
+from gateway.fleet.pool import PooledFleet
+from gateway.http.inference import Door, Inference, Limits
+from gateway.http.routes import build_app
+from gateway.registry import Kind, Registry
+from gateway.settings import Settings
+from gateway.shared import SharedObjects
+from gateway.upstream import ConnectionPool
+from gateway.upstream import Limits as UpstreamLimits
+from gateway.validation import INVALID, Validator
+
+log = structlog.get_logger("moegate.runtime")
+
+MAX_RESTART_SECONDS = 30.0
+FLUSH_SECONDS = 5.0
+
+
+class Runtime:
+    """What serves calls until the next reload."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        fleet: PooledFleet,
+        app: Litestar,
+        recording: Recording,
+        services: Sequence[Named],
+        builder: Builder,
+    ) -> None:
+        self.settings = settings
+        self.fleet = fleet
+        self.app = app
+        self.in_flight = 0
+        self._recording = recording
+        self._services = tuple(services)
+        self._builder = builder
+        self._tasks: list[asyncio.Task[None]] = []
+        self._recorder: asyncio.Task[None] | None = None
+        self._empty = asyncio.Event()
+        self._retiring = False
+        self._probes: httpx.AsyncClient | None = None
+
+    def start(self) -> None:
+        """Start services, health checks and recording."""
+        # trust_env off: a proxy from the environment must not come between us and our engines.
+        self._probes = httpx.AsyncClient(trust_env=False, timeout=10.0)
+        health = HealthMonitor(self.fleet, self._probes)
+        self._recorder = asyncio.create_task(self._recording.run(), name="recording")
+        for name, service in (("health", health), *self._services):
+            self._tasks.append(asyncio.create_task(_keep_running(name, service), name=name))
+
+    def left(self) -> None:
+        """A request is over."""
+        if self._retiring and self.in_flight == 0:
+            self._empty.set()
+
+    async def retire(self) -> None:
+        """Another runtime has taken over: stop the services now, and the rest when the last call is over."""
+        await self._stop_services()
+        self._retiring = True
+        self.left()
+        await self._empty.wait()
+        await self._close()
+
+    async def stop(self) -> None:
+        """Stop everything; the server has ended its calls already."""
+        await self._stop_services()
+        await self._close()
+
+    async def _stop_services(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    async def _close(self) -> None:
+        await self._recording.flush(FLUSH_SECONDS)
+        if self._recorder is not None:
+            self._recorder.cancel()
+            await asyncio.gather(self._recorder, return_exceptions=True)
+        if self._probes is not None:
+            await self._probes.aclose()
+        await self._builder.release()
+
+
+async def _keep_running(name: str, service: Service) -> None:
+    """A service that crashes is started again, ever more slowly; it never takes the gateway with it."""
+    pause = 1.0
+    while True:
+        try:
+            await service.run()
+        except Exception:
+            log.exception("service crashed", service=name, restart_seconds=pause)
+        else:
+            return
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, MAX_RESTART_SECONDS)
+
+
+async def build_runtime(document: Document, registry: Registry, shared: SharedObjects) -> Runtime:
+    """Build a runtime, or say everything that is wrong with the configuration.
+
+    Raises:
+        ConfigError: with every problem found; nothing is left held.
+    """
+    validator = Validator(document)
+    settings = validator.struct(document.content, Settings, ())
+    if settings is INVALID or not isinstance(settings, Settings):
+        raise ConfigError(*validator.problems)
+    builder = Builder(registry, validator, shared)
+    try:
+        runtime = _build(settings, builder)
+    except BaseException:
+        await builder.release()
+        raise
+    if validator.problems:
+        await builder.release()
+        raise ConfigError(*validator.problems)
+    return runtime
+
+
+def _build(settings: Settings, builder: Builder) -> Runtime:
+    fleet = build_fleet(settings, builder)
+    builder.fleet = fleet
+    policies = settings.policies
+    plugins = build_plugins(settings.plugins, builder)
+    connections = builder.shared(("connections",), lambda: ConnectionPool(UpstreamLimits()))
+    recording = Recording(plugins[Kind.RECORDER])
+    attribution = _policies(builder, policies.attribution, Kind.ATTRIBUTION_POLICY, "attribution")
+    serving = Serving(
+        transforms=plugins[Kind.CALL_TRANSFORM],
+        admission=_policies(builder, policies.admission, Kind.ADMISSION_POLICY, "admission"),
+        routing=_policies(builder, policies.routing, Kind.ROUTING_POLICY, "routing"),
+        forwarder=Forwarder(connections, fleet, attribution, UpstreamLimits().max_body_bytes),
+        recording=recording,
+    )
+    authenticators = [authenticator for _, authenticator in plugins[Kind.AUTHENTICATOR]]
+    if not authenticators and not settings.server.anonymous:
+        builder.validator.problem(
+            ("plugins",), "no plugin knows callers; add one such as api_keys, or set server.anonymous: true"
+        )
+    door = Door(authenticators, fleet.pools, anonymous=settings.server.anonymous)
+    server = settings.server
+    inference = Inference(door, serving, Limits(server.max_body_bytes, server.body_seconds, server.debug))
+    handlers: list[Any] = [handler for _, provider in plugins[Kind.ROUTES] for handler in provider.handlers]
+    try:
+        app = build_app(inference, door, fleet, handlers)
+    except ImproperlyConfiguredException as error:
+        raise ConfigError(f"plugins: two routes collide: {error.detail}") from error
+    return Runtime(settings, fleet, app, recording, plugins[Kind.SERVICE], builder)
+
+
+def _policies(builder: Builder, entries: Any, kind: Kind, name: str) -> list[Named]:
+    return build_policies(entries, kind, ("policies", name), builder)

@@ -1,0 +1,165 @@
+"""How one kind of engine is spoken to, and what is known of each of its endpoints; sans-IO, so that it tests without sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from msgspec import Struct
+
+from gateway.contracts.call import Call, Checkpoint, Operation, Usage
+
+if TYPE_CHECKING:
+    import httpx
+
+    from gateway.errors import UpstreamError
+
+
+class ReplicaState(StrEnum):
+    """What a replica can do for us now. Starting is a normal state, not a failure."""
+
+    STARTING = "starting"
+    READY = "ready"
+    UNREACHABLE = "unreachable"
+    FAILED = "failed"
+
+
+class ReplicaLoad(Struct, frozen=True):
+    """What an engine says of its own load; None where it does not say."""
+
+    running: int | None = None
+    waiting: int | None = None
+
+
+class Replica(Struct, kw_only=True, eq=False):
+    """One engine endpoint: what the configuration says of it, and how it is now.
+
+    Routing policies read it; only `gateway.fleet` writes the second half.
+
+    Attributes:
+        name: unique within the configuration; clients see it in `x-moegate-replica`, so it is no secret.
+        url: where the engine listens; never shown to a client.
+        served_model: the model name that the engine itself expects.
+        operations: what the backend and this endpoint can do.
+        context_length: tokens, prompt and answer together, that this endpoint takes.
+        max_concurrent: calls in flight that the gateway will place here.
+        state_reason: one line for people, empty when ready.
+        in_flight: calls placed here by this gateway and not yet over.
+        changed_at: monotonic seconds of the last change of state.
+    """
+
+    name: str
+    model: str
+    backend: str
+    url: str
+    served_model: str
+    checkpoint: Checkpoint
+    operations: frozenset[Operation]
+    context_length: int
+    max_concurrent: int
+
+    state: ReplicaState = ReplicaState.STARTING
+    state_reason: str = "not probed yet"
+    load: ReplicaLoad | None = None
+    in_flight: int = 0
+    changed_at: float = 0.0
+
+
+class UpstreamRequest(Struct, frozen=True):
+    """What to send to the engine: `path` is appended to the replica's URL; Host and Content-Length are the pool's to add."""
+
+    path: str
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+
+class Meter(Protocol):
+    """Reads one answer as it passes: counts, finds usage, hides what the client did not ask for.
+
+    One meter serves one attempt. After a feed, `error` is set if an event of the engine's was an error; what came
+    before it is in the bytes returned.
+    """
+
+    usage: Usage | None
+    finish_reason: str | None
+    events: int
+    error: UpstreamError | None
+
+    def feed_events(self, events: bytes) -> bytes:
+        """Take one or more whole SSE events; return the bytes that the client shall see, possibly none."""
+
+    def end_events(self) -> UpstreamError | None:
+        """The engine closed the stream: return an error if it was cut short, None if it was complete."""
+
+    def read_body(self, body: bytes) -> bytes:
+        """Take a whole non-streamed answer; return what the client shall see."""
+
+
+class Probe(Struct, frozen=True):
+    """What one look at an engine found. `reason` explains a state that is not ready, in one line, without addresses."""
+
+    state: ReplicaState
+    reason: str = ""
+    load: ReplicaLoad | None = None
+
+
+class LaunchPlan(Struct, frozen=True):
+    """How to start an engine on this machine: what to run, with which extra environment, and where it will listen."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    url: str
+
+
+class LaunchSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every `launch:` block may say: the model folder, relative to the working directory, and the port."""
+
+    model: Path
+    port: int
+
+
+class Launcher(Protocol):
+    """Knows how to start one kind of engine. `settings` is the type of the replica's `launch:` block."""
+
+    settings: type[LaunchSettings]
+
+    def plan(self, launch: Any, *, served_model: str, max_concurrent: int) -> LaunchPlan:
+        """Return what to run.
+
+        Raises:
+            ConfigError: the engine is not installed, or the model folder is not there; the message says what to run.
+        """
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """How to speak to one kind of engine. Holds no connection and no state of a call."""
+
+    @property
+    def kind(self) -> str:
+        """The name that records, metrics and `x-moegate-backend` use."""
+
+    @property
+    def operations(self) -> frozenset[Operation]:
+        """What this kind of engine can do."""
+
+    @property
+    def launcher(self) -> Launcher | None:
+        """How the gateway can start one itself; None if it cannot."""
+
+    def prepare(self, call: Call, replica: Replica, attempt_id: str) -> UpstreamRequest:
+        """Turn a call into the engine's own request; `attempt_id` is unique per attempt and safe to show the engine."""
+
+    def read_error(self, status: int, body: bytes) -> UpstreamError:
+        """Read an answer whose status is not 2xx: is it overloaded (retry elsewhere), or does it refuse the request?"""
+
+    def read_first_event(self, event: bytes) -> UpstreamError | None:
+        """Say whether the first event of a stream is in truth an error: engines answer 200 before they know."""
+
+    def new_meter(self, call: Call) -> Meter:
+        """A fresh meter for one attempt at this call."""
+
+    async def probe(self, client: httpx.AsyncClient, replica: Replica) -> Probe:
+        """Look at the engine without disturbing it. Off the call's way; must not raise for an engine that is down."""

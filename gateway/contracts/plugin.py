@@ -1,0 +1,138 @@
+"""What a plugin registers (Extension), what it is built with (BuildContext), and the kinds that are neither backend nor policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from msgspec import Struct
+
+from gateway.contracts.backend import LaunchPlan, Replica, ReplicaState
+from gateway.contracts.call import Call, Decision, Model, Outcome, Principal
+
+if TYPE_CHECKING:
+    from litestar.types import ControllerRouterHandler
+
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+
+
+class Secret:
+    """A string from the configuration that is never printed: its repr and str hide it, `reveal` gives it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The string itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+
+class NoSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """For an extension that has nothing to set."""
+
+
+class LaunchedReplica(Struct, frozen=True):
+    """A replica that the gateway itself starts, with the plan to start it."""
+
+    replica: Replica
+    plan: LaunchPlan
+
+
+class Fleet(Protocol):
+    """The replicas of the running configuration, as services and routes see them."""
+
+    def replicas(self) -> Sequence[Replica]:
+        """Every replica of every model."""
+
+    def launched(self) -> Sequence[LaunchedReplica]:
+        """Those that the gateway starts itself."""
+
+    def report(self, replica: Replica, state: ReplicaState, reason: str = "") -> None:
+        """Set a replica's state. A reason is one line for people; it must hold no address and no path."""
+
+
+class BuildContext(Protocol):
+    """What an extension may ask for while it is built."""
+
+    @property
+    def models(self) -> Sequence[Model]:
+        """The served models."""
+
+    @property
+    def fleet(self) -> Fleet:
+        """The replicas."""
+
+    def shared(self, key: tuple[str, ...], create: Callable[[], T]) -> T:
+        """An object that outlives a reload: the next runtime that asks with an equal key gets the same one.
+
+        When the last runtime that asked is closed, the object's `async aclose()` is awaited, if it has one.
+        """
+
+
+class Extension(Struct, Generic[T_co], frozen=True, eq=False):
+    """A name, the type of its settings, and how to build it: all that a plugin registers.
+
+    An Extension object that is returned from several hooks is built once, and the one instance serves every kind: so a
+    plugin can be a recorder and give routes that show what it recorded.
+
+    Attributes:
+        name: what configuration writes after `use:`; for a backend, after `backend:`.
+        settings: a msgspec Struct with `forbid_unknown_fields`.
+        build: called once per runtime with the validated settings.
+        automatic: a service that runs with default settings when the configuration does not name it.
+    """
+
+    name: str
+    settings: type[Struct]
+    build: Callable[[Any, BuildContext], T_co]
+    automatic: bool = False
+
+
+class Authenticator(Protocol):
+    """Knows callers by their headers."""
+
+    def authenticate(self, headers: Mapping[bytes, bytes]) -> Principal | None:
+        """Return who it is, or None to let the next authenticator look. No I/O: it is on the call's way.
+
+        `headers` has lower-case names.
+
+        Raises:
+            Unauthenticated: the credentials are of this authenticator's kind, and wrong.
+        """
+
+
+class CallTransform(Protocol):
+    """Changes a call before it is admitted, for example by shortening its history."""
+
+    async def transform(self, call: Call) -> Call:
+        """Return the call to go on with; the same object if there is nothing to change."""
+
+
+class Recorder(Protocol):
+    """Keeps or exports what happened. Off the call's way, from a bounded queue."""
+
+    async def record(self, call: Call, outcome: Outcome, decision: Decision) -> None:
+        """Take one finished call. A crash here is logged and counted, and the other recorders still run."""
+
+
+class Service(Protocol):
+    """A background task with a life."""
+
+    async def run(self) -> None:
+        """Work until cancelled; then clean up and let the cancellation through."""
+
+
+class RouteProvider(Protocol):
+    """Gives HTTP routes. Each is authenticated unless its handler carries `opt={"public": True}`."""
+
+    @property
+    def handlers(self) -> Sequence[ControllerRouterHandler]:
+        """Litestar handlers, routers or controllers."""

@@ -1,0 +1,1 @@
+"""A call's way, stage by stage: admission, placement, forwarder, relay, recording; `serving` puts them in order."""

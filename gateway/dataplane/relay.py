@@ -1,0 +1,87 @@
+"""Carries an accepted answer to the client, event by event with nothing held back; decides nothing, retries nothing."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gateway.contracts.call import Call, Outcome
+from gateway.dataplane import sse
+from gateway.dataplane.forwarder import Answer
+from gateway.errors import GatewayError, UpstreamBroken
+
+Headers = list[tuple[bytes, bytes]]
+
+# A proxy in front of us that buffers would hold tokens back; these two are what proxies heed.
+STREAM_HEADERS: Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class Client(Protocol):
+    """The side of a call that asked."""
+
+    @property
+    def started(self) -> bool:
+        """Whether anything was sent: from then on no status can be given and no other replica be tried."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has left; the task that serves the call is cancelled when that is noticed."""
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Send status and headers."""
+
+    async def write(self, body: bytes, *, more: bool) -> None:
+        """Send a piece of the body; waits while the client reads too slowly."""
+
+    async def fail(self, error: GatewayError, outcome: Outcome) -> None:
+        """Tell of a failure: as a status where none was sent yet, else as the stream's last event."""
+
+    def release(self) -> None:
+        """The call is over: stop watching whether the client leaves."""
+
+
+async def relay(call: Call, answer: Answer, client: Client, outcome: Outcome) -> None:
+    """Send an answer.
+
+    Raises:
+        UpstreamError: the engine failed half-way.
+    """
+    headers: Headers = [
+        (b"x-moegate-call-id", call.call_id.encode()),
+        *answer.member.labels,
+        (b"x-moegate-attempts", b"%d" % len(outcome.attempts)),
+    ]
+    for attribution in answer.attribution:
+        headers += attribution.headers
+    if answer.cutter is not None:
+        await client.start(200, headers + STREAM_HEADERS)
+        await _relay_events(answer, answer.cutter, client)
+    else:
+        headers.append((b"content-type", answer.content_type or b"application/json"))
+        headers.append((b"content-length", b"%d" % len(answer.first)))
+        await client.start(200, headers)
+        await client.write(answer.first, more=False)
+
+
+async def _relay_events(answer: Answer, cutter: sse.EventCutter, client: Client) -> None:
+    meter, response = answer.meter, answer.response
+    if answer.first:
+        await client.write(answer.first, more=True)
+    while chunk := await response.read_chunk():
+        try:
+            events = cutter.cut(chunk)
+        except sse.EventTooLong as error:
+            raise UpstreamBroken("an event without end") from error
+        if events:
+            visible = meter.feed_events(events)
+            if visible:
+                await client.write(visible, more=True)
+            if meter.error is not None:
+                raise meter.error
+    failure = meter.end_events()
+    if failure is not None:
+        raise failure
+    await client.write(b"", more=False)

@@ -1,0 +1,108 @@
+"""Puts a call's stages in order, and makes sure that whatever happens its leases are settled once and it is recorded once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from gateway.contracts.call import Call, Decision, Ending, Outcome
+from gateway.contracts.plugin import CallTransform
+from gateway.contracts.policy import AdmissionPolicy, RoutingPolicy
+from gateway.dataplane.admission import Leases, admit
+from gateway.dataplane.forwarder import Forwarder, log_level_number
+from gateway.dataplane.placement import place
+from gateway.dataplane.recording import Recording
+from gateway.dataplane.relay import Client, relay
+from gateway.errors import GatewayError, PolicyFailed, UpstreamTimeout
+from gateway.fleet.pool import Pool
+
+log = structlog.get_logger("moegate.serving")
+
+CLIENT_CLOSED_REQUEST = 499  # nginx's number; no client ever sees it
+
+
+class Serving:
+    """Serves calls with the policies of one runtime."""
+
+    def __init__(
+        self,
+        *,
+        transforms: Sequence[tuple[str, CallTransform]],
+        admission: Sequence[tuple[str, AdmissionPolicy]],
+        routing: Sequence[tuple[str, RoutingPolicy]],
+        forwarder: Forwarder,
+        recording: Recording,
+    ) -> None:
+        self._transforms = tuple(transforms)
+        self._admission = tuple(admission)
+        self._routing = tuple(routing)
+        self._forwarder = forwarder
+        self.recording = recording
+
+    async def serve(self, call: Call, pool: Pool, client: Client) -> None:
+        """Serve one call to its end. The client has its answer or its error when this returns."""
+        outcome, decision, leases = Outcome(ending=Ending.FAILED, status=0), Decision(), Leases()
+        try:
+            try:
+                await self._run(call, pool, client, outcome, decision, leases)
+            except GatewayError as error:
+                await self._fail(call, client, outcome, error)
+            except Exception:
+                log.exception("call crashed", call_id=call.call_id)
+                await self._fail(call, client, outcome, GatewayError("unexpected error"))
+        except asyncio.CancelledError:
+            outcome.ending, outcome.status, outcome.error_code = Ending.DISCONNECTED, CLIENT_CLOSED_REQUEST, None
+            if not client.gone:
+                raise
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+        finally:
+            client.release()
+            outcome.total_seconds = time.monotonic() - call.received_at
+            await leases.settle(outcome)
+            self.recording.put(call, outcome, decision)
+
+    async def _run(
+        self, call: Call, pool: Pool, client: Client, outcome: Outcome, decision: Decision, leases: Leases
+    ) -> None:
+        for name, transform in self._transforms:
+            try:
+                call = await transform.transform(call)
+            except GatewayError:
+                raise
+            except Exception as error:
+                raise PolicyFailed(f"call transform {name} crashed on {call.call_id}") from error
+        await admit(self._admission, call, leases)
+        ranked = place(self._routing, call, pool, decision)
+        outcome.placed_seconds = time.monotonic() - call.received_at
+        answer = await self._forwarder.forward(call, pool, ranked, outcome)
+        try:
+            outcome.first_byte_seconds = time.monotonic() - call.received_at
+            decision.chosen = answer.member.replica.name
+            outcome.status = 200
+            await relay(call, answer, client, outcome)
+            outcome.ending = Ending.COMPLETED
+        finally:
+            answer.close()
+            meter = answer.meter
+            outcome.usage, outcome.finish_reason = meter.usage, meter.finish_reason
+            outcome.streamed_events = meter.events
+
+    async def _fail(self, call: Call, client: Client, outcome: Outcome, error: GatewayError) -> None:
+        outcome.ending = Ending.TIMED_OUT if isinstance(error, UpstreamTimeout) else Ending.FAILED
+        outcome.error_code = error.code
+        log.log(
+            log_level_number(error),
+            "call failed",
+            call_id=call.call_id,
+            model=call.model.name,
+            error=error.code,
+            reason=error.message,
+            mid_stream=client.started,
+            exc_info=error.__cause__ if isinstance(error, PolicyFailed) else None,
+        )
+        await client.fail(error, outcome)

@@ -1,0 +1,81 @@
+"""Looks at every replica at intervals and reports its state; never on a call's way, and never starts or stops an engine."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import structlog
+
+from gateway.contracts.backend import Probe, ReplicaState
+from gateway.fleet.pool import Member, PooledFleet
+
+log = structlog.get_logger("moegate.health")
+
+READY_INTERVAL_SECONDS = 5.0
+NOT_READY_INTERVAL_SECONDS = 0.5
+PROBE_SECONDS = 5.0
+# An engine under full load may answer its health check late; one late answer must not take it out.
+FAILURES_TO_DROP = 3
+
+
+class HealthMonitor:
+    """One probing loop per replica.
+
+    `launched` are the replicas that the gateway starts itself: for those, a refused connection while they start is the
+    normal course of things and not a finding.
+    """
+
+    def __init__(self, fleet: PooledFleet, client: httpx.AsyncClient) -> None:
+        self._fleet = fleet
+        self._client = client
+        self._launched = {id(item.replica) for item in fleet.launched()}
+
+    async def run(self) -> None:
+        """Probe until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for member in self._fleet.members():
+                tasks.create_task(self._watch(member))
+
+    async def _watch(self, member: Member) -> None:
+        failures = 0
+        while True:
+            found = await self._look(member)
+            failures = 0 if found.state is ReplicaState.READY else failures + 1
+            self._apply(member, found, failures)
+            ready = member.replica.state is ReplicaState.READY
+            await self._pause(member, READY_INTERVAL_SECONDS if ready else NOT_READY_INTERVAL_SECONDS)
+
+    async def _look(self, member: Member) -> Probe:
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                return await member.backend.probe(self._client, member.replica)
+        except TimeoutError:
+            return Probe(ReplicaState.UNREACHABLE, f"no answer to the probe in {PROBE_SECONDS:g} s")
+        except Exception as error:
+            log.exception("probe crashed", replica=member.replica.name)
+            return Probe(ReplicaState.UNREACHABLE, f"the probe crashed with {type(error).__name__}")
+
+    def _apply(self, member: Member, found: Probe, failures: int) -> None:
+        replica = member.replica
+        before = replica.state
+        if found.state is ReplicaState.READY:
+            replica.load = found.load
+        elif before is ReplicaState.READY and failures < FAILURES_TO_DROP:
+            return
+        elif id(replica) in self._launched and before in (ReplicaState.STARTING, ReplicaState.FAILED):
+            return  # its supervisor knows better
+        self._fleet.report(replica, found.state, found.reason)
+        if replica.state is not before:
+            log.info("replica changed", replica=replica.name, state=found.state.value, reason=found.reason or None)
+
+    async def _pause(self, member: Member, seconds: float) -> None:
+        """Wait, but look at once when the call's way has found the replica dead."""
+        ready = member.replica.state is ReplicaState.READY
+        try:
+            async with asyncio.timeout(seconds):
+                await self._fleet.wait_for_change()
+                while (member.replica.state is ReplicaState.READY) is ready:
+                    await self._fleet.wait_for_change()
+        except TimeoutError:
+            pass

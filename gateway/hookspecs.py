@@ -1,0 +1,112 @@
+"""The ten hooks by which a plugin registers what it brings; called once, at start-up, never on a call's way.
+
+Each takes nothing and returns declarations. Which of them run, and in what order, is the configuration's to say: what is
+registered and not named there costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import pluggy
+
+from gateway.contracts.backend import Backend
+from gateway.contracts.plugin import Authenticator, CallTransform, Extension, Recorder, RouteProvider, Service
+from gateway.contracts.policy import AdmissionPolicy, AttributionPolicy, RoutingPolicy
+
+if TYPE_CHECKING:
+    import typer
+
+PROJECT = "moegate"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def moegate_backends() -> Iterable[Extension[Backend]]:  # type: ignore[empty-body]
+    """Give kinds of engine.
+
+    Called once when the registry is built. A backend is built once per replica that says `backend: NAME`, with the
+    replica's `options:` as its settings.
+    """
+
+
+@hookspec
+def moegate_admission_policies() -> Iterable[Extension[AdmissionPolicy]]:  # type: ignore[empty-body]
+    """Give policies that say whether a call may run.
+
+    Called once when the registry is built. Run per call in the order of `policies.admission`, after the caller is
+    known; their leases are settled in reverse order when the call is over.
+    """
+
+
+@hookspec
+def moegate_routing_policies() -> Iterable[Extension[RoutingPolicy]]:  # type: ignore[empty-body]
+    """Give policies that keep, drop or reorder replicas.
+
+    Called once when the registry is built. Run per call in the order of `policies.routing`, each on the list that its
+    predecessor left, after admission.
+    """
+
+
+@hookspec
+def moegate_attribution_policies() -> Iterable[Extension[AttributionPolicy]]:  # type: ignore[empty-body]
+    """Give policies that say what must be shown for the weights that serve.
+
+    Called once when the registry is built. Run per attempt in the order of `policies.attribution`, after routing and
+    before the first byte reaches the client.
+    """
+
+
+@hookspec
+def moegate_authenticators() -> Iterable[Extension[Authenticator]]:  # type: ignore[empty-body]
+    """Give ways to know a caller.
+
+    Called once when the registry is built. Asked per request in the order of `plugins`; the first that knows the
+    caller wins, and a request that none knows is refused.
+    """
+
+
+@hookspec
+def moegate_recorders() -> Iterable[Extension[Recorder]]:  # type: ignore[empty-body]
+    """Give keepers or exporters of what happened.
+
+    Called once when the registry is built. Each finished call is handed to them from a bounded queue, off its way.
+    """
+
+
+@hookspec
+def moegate_call_transforms() -> Iterable[Extension[CallTransform]]:  # type: ignore[empty-body]
+    """Give changes to calls, such as a shortened history.
+
+    Called once when the registry is built. Run per call in the order of `plugins`, after the caller is known and
+    before admission.
+    """
+
+
+@hookspec
+def moegate_services() -> Iterable[Extension[Service]]:  # type: ignore[empty-body]
+    """Give background tasks.
+
+    Called once when the registry is built. A service that `plugins` names, or that is automatic, is started with each
+    runtime and cancelled when that runtime is replaced or the gateway stops.
+    """
+
+
+@hookspec
+def moegate_routes() -> Iterable[Extension[RouteProvider]]:  # type: ignore[empty-body]
+    """Give HTTP routes.
+
+    Called once when the registry is built. The routes of providers that `plugins` names are mounted with each runtime;
+    they ask for a key unless a handler says `opt={"public": True}`.
+    """
+
+
+@hookspec
+def moegate_commands() -> Iterable[typer.Typer]:  # type: ignore[empty-body]
+    """Give commands for the `moegate` command line.
+
+    Called once when the command line starts. Each Typer must have a name, which becomes the sub-command.
+    """

@@ -1,0 +1,60 @@
+"""The outermost ASGI application: gives every request its id and the runtime that is current when it arrives."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gateway.http.routes import INFERENCE_ROUTES
+
+if TYPE_CHECKING:
+    from litestar.types import Receive, Send
+
+
+class Serves(Protocol):
+    """What the edge needs of a runtime: an application, and to be told who is inside it."""
+
+    @property
+    def app(self) -> Any:
+        """The ASGI application of this runtime."""
+
+    in_flight: int
+
+    def left(self) -> None:
+        """A request is over."""
+
+
+class Edge:
+    """Hands each request to the current runtime, and keeps it there: a reload never moves a call."""
+
+    def __init__(self, current: Serves) -> None:
+        self.current = current
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """The ASGI entry point."""
+        if scope["type"] != "http":
+            return  # no websockets here; the lifespan is the serve command's own
+        call_id = new_call_id()
+        scope.setdefault("state", {})["call_id"] = call_id
+        if scope["path"] not in INFERENCE_ROUTES:  # those add the id themselves, without a wrapper around each chunk
+            send = partial(_send_with_id, send, call_id.encode())
+        runtime = self.current
+        runtime.in_flight += 1
+        try:
+            await runtime.app(scope, receive, send)
+        finally:
+            runtime.in_flight -= 1
+            runtime.left()
+
+
+async def _send_with_id(send: Send, call_id: bytes, message: Any) -> None:
+    if message["type"] == "http.response.start":
+        message["headers"] = [*message["headers"], (b"x-moegate-call-id", call_id)]
+    await send(message)
+
+
+def new_call_id() -> str:
+    """32 hexadecimal digits: 12 of milliseconds since 1970, so that ids sort by time, and 80 random bits."""
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"

@@ -1,0 +1,80 @@
+"""Renders errors in OpenAI's shape; the only place that decides what of an error a client may read."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import MediaType, Request, Response
+from litestar.exceptions import HTTPException
+
+from gateway.errors import GatewayError, UpstreamRefused
+
+Headers = list[tuple[bytes, bytes]]
+
+log = structlog.get_logger("moegate.http")
+
+_ENCODE = msgspec.json.Encoder().encode
+
+# Litestar's own refusals, of requests that never were a call.
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+
+
+def status_of(error: GatewayError) -> int:
+    """The HTTP status: the class's, or the engine's own where a refusal is passed on."""
+    return error.engine_status if isinstance(error, UpstreamRefused) else error.status
+
+
+def body_of(error: GatewayError, *, debug: bool = False) -> bytes:
+    """OpenAI's error object. With `debug`, what only the log should see is added; never on by default."""
+    shown: dict[str, Any] = {
+        "message": error.public_message,
+        "type": (error.engine_type if isinstance(error, UpstreamRefused) else None) or error.type,
+        "param": error.param,
+        "code": error.code,
+    }
+    if debug:
+        shown["debug"] = error.message
+    return _ENCODE({"error": shown})
+
+
+def headers_of(error: GatewayError) -> Headers:
+    """Headers that go with the body, apart from its length."""
+    headers: Headers = [(b"content-type", b"application/json"), (b"x-moegate-error", error.code.encode())]
+    if error.retry_after_seconds is not None:
+        headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_seconds))))
+    if status_of(error) == 401:  # noqa: PLR2004 - RFC 9110, section 11.6.1: a 401 names its scheme
+        headers.append((b"www-authenticate", b"Bearer"))
+    return headers
+
+
+def _response(status: int, body: bytes, headers: Headers) -> Response[bytes]:
+    shown = {name.decode(): value.decode() for name, value in headers if name != b"content-type"}
+    return Response(body, status_code=status, media_type=MediaType.JSON, headers=shown)
+
+
+def handle_gateway_error(_: Request[Any, Any, Any], error: GatewayError) -> Response[bytes]:
+    """Litestar's handler for our own errors on ordinary routes."""
+    return _response(status_of(error), body_of(error), headers_of(error))
+
+
+def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """Litestar's handler for its own refusals: unknown path, wrong method, a body that does not fit."""
+    code = _CODES.get(error.status_code, "invalid_request" if error.status_code < 500 else "internal_error")  # noqa: PLR2004
+    message = {
+        404: f"There is no {request.url.path} here.",
+        405: f"{request.method} is not allowed on {request.url.path}.",
+    }.get(error.status_code, error.detail if error.status_code < 500 else "The gateway failed.")  # noqa: PLR2004
+    body = _ENCODE({"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}})
+    headers = [(b"x-moegate-error", code.encode())]
+    if allow := (error.headers or {}).get("Allow"):
+        headers.append((b"allow", allow.encode()))
+    return _response(error.status_code, body, headers)
+
+
+def handle_crash(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Litestar's handler for anything else: the client learns nothing of it, the log everything."""
+    log.error("request crashed", path=request.url.path, call_id=request.scope["state"].get("call_id"), exc_info=error)
+    return handle_gateway_error(request, GatewayError("unexpected error"))

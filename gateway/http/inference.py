@@ -1,0 +1,119 @@
+"""Turns an inference request into a Call: who asks, what for, of which model; then hands it to the data plane."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gateway.contracts.call import Call, Operation, Principal, Scope
+from gateway.dataplane.serving import Serving
+from gateway.errors import GatewayError, InvalidRequest, ModelNotFound, Rejected, Unauthenticated
+from gateway.fleet.pool import Pool
+from gateway.http import requests
+from gateway.http.exchange import ClientLeft, Exchange
+from gateway.registry import nearest
+
+if TYPE_CHECKING:
+    from litestar.types import HTTPScope, Receive, Send
+
+    from gateway.contracts.plugin import Authenticator
+
+ANONYMOUS = Principal(key_id="anonymous", key_name="anonymous", tenant="anonymous")
+
+
+class Limits(Struct, frozen=True):
+    """What the edge takes from a client."""
+
+    max_body_bytes: int
+    body_seconds: float
+    debug: bool
+
+
+class Door:
+    """Knows callers and models."""
+
+    def __init__(self, authenticators: Sequence[Authenticator], pools: Sequence[Pool], *, anonymous: bool) -> None:
+        self._authenticators = tuple(authenticators)
+        self._anonymous = anonymous
+        self.pools = tuple(pools)
+        self._by_name = {name: pool for pool in pools for name in (pool.model.name, *pool.model.aliases)}
+
+    def authenticate(self, headers: Mapping[bytes, bytes]) -> Principal:
+        """Find out who is calling.
+
+        Raises:
+            Unauthenticated: nobody we know.
+        """
+        for authenticator in self._authenticators:
+            principal = authenticator.authenticate(headers)
+            if principal is not None:
+                return principal
+        if self._anonymous:
+            return ANONYMOUS
+        raise Unauthenticated(
+            "No valid API key was given. Send it as `Authorization: Bearer mg-…`, `x-api-key` or `api-key`."
+        )
+
+    def pool(self, name: str) -> Pool:
+        """Find the pool that serves a model name.
+
+        Raises:
+            ModelNotFound: there is none; the message lists near names.
+        """
+        pool = self._by_name.get(name)
+        if pool is None:
+            raise ModelNotFound(
+                f"There is no model {name[:128]!r} here; {nearest(name[:128], self._by_name)}", param="model"
+            )
+        return pool
+
+
+class Inference:
+    """The inference endpoints of one runtime."""
+
+    def __init__(self, door: Door, serving: Serving, limits: Limits) -> None:
+        self._door = door
+        self._serving = serving
+        self._limits = limits
+
+    async def handle(self, operation: Operation, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        """Serve one request to its end."""
+        exchange = Exchange(scope, receive, send, debug=self._limits.debug)
+        try:
+            principal = self._door.authenticate(exchange.headers)
+            if Scope.INFERENCE not in principal.scopes:
+                raise Rejected("This key may not be used for inference.")
+            if scope["method"] != "POST":
+                raise InvalidRequest(f"Use POST, not {scope['method']}.")
+            body = await exchange.read_body(self._limits.max_body_bytes, self._limits.body_seconds)
+            pool, call = self._read(operation, principal, body, scope)
+        except GatewayError as error:
+            await exchange.fail(error)
+        except ClientLeft:
+            return
+        else:
+            exchange.watch()
+            await self._serving.serve(call, pool, exchange)
+
+    def _read(self, operation: Operation, principal: Principal, body: bytes, scope: HTTPScope) -> tuple[Pool, Call]:
+        found = requests.peek(operation, body)
+        pool = self._door.pool(found.model)
+        return pool, Call(
+            call_id=scope["state"]["call_id"],
+            operation=operation,
+            model=pool.model,
+            requested_model=found.model,
+            principal=principal,
+            body=body,
+            headers=tuple(scope["headers"]),
+            stream=bool(found.stream),
+            wants_usage=found.stream_options is not None and bool(found.stream_options.include_usage),
+            sets_stream_options=found.stream_options is not None,
+            max_tokens=requests.answer_limit(found),
+            user=found.user,
+            has_tools=requests.has_tools(found),
+            received_at=time.monotonic(),
+        )

@@ -1,0 +1,83 @@
+"""What a call holds of an answer: status, headers, and a body that comes as the engine sends it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.errors import UpstreamBroken
+
+if TYPE_CHECKING:
+    from gateway.upstream.protocol import Connection
+    from gateway.upstream.roster import Roster
+
+
+class UpstreamResponse:
+    """One answer of an engine, its head complete. Whoever gets one must `close` it.
+
+    Attributes:
+        status: 200 to 599.
+        headers: in the engine's order, names in lower case, repeated ones apart.
+    """
+
+    __slots__ = ("_connection", "_idle_seconds", "_max_body_bytes", "_roster", "headers", "status")
+
+    def __init__(self, connection: Connection, roster: Roster, idle_seconds: float, max_body_bytes: int) -> None:
+        self._connection: Connection | None = connection
+        self._roster = roster
+        self._idle_seconds = idle_seconds
+        self._max_body_bytes = max_body_bytes
+        self.status = connection.status
+        self.headers = connection.headers
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of a header, named in lower case."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    async def read_chunk(self) -> bytes:
+        """The next piece of the body: all that came since the last call; b"" at its end.
+
+        One task at a time. What came before a failure is delivered before the failure is raised.
+
+        Raises:
+            UpstreamTimeout: nothing more came within the idle timeout.
+            UpstreamBroken: the body is malformed or cut short, or `close` was called meanwhile.
+        """
+        connection = self._connection
+        if connection is None:
+            raise RuntimeError("the response is closed")
+        while not (chunk := connection.take()) and not connection.finished():
+            await connection.wait(self._idle_seconds)
+            if self._connection is None:
+                # The connection may already serve another call.
+                raise UpstreamBroken("the response was closed while it was being read")
+        return chunk
+
+    async def read(self, limit_bytes: int | None = None) -> bytes:
+        """The rest of the body, whole.
+
+        Args:
+            limit_bytes: the most to accept; None for the pool's `max_body_bytes`.
+
+        Raises:
+            UpstreamTimeout: as for `read_chunk`.
+            UpstreamBroken: as for `read_chunk`, or the body is longer than allowed.
+        """
+        limit = self._max_body_bytes if limit_bytes is None else limit_bytes
+        chunks: list[bytes] = []
+        size = 0
+        while chunk := await self.read_chunk():
+            size += len(chunk)
+            if size > limit:
+                raise UpstreamBroken(f"the response body is longer than {limit} bytes")
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def close(self) -> None:
+        """Give the connection back if the answer came to its end, else abort it at once; harmless when repeated."""
+        connection = self._connection
+        if connection is not None:
+            self._connection = None
+            self._roster.release(connection)

@@ -1,0 +1,1 @@
+"""What identifies, watches, stores or exports; one file or folder a plugin."""

@@ -1,0 +1,89 @@
+"""Knows callers by keys that stand in the configuration; keeps only hashes of them, and compares in constant time."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from gateway import Authenticator, BuildContext, Principal, Secret
+from gateway.errors import ConfigError, Unauthenticated
+from plugins.api_keys.keys import KeyParts, parse_key
+
+# Compared with when the public id is unknown, so that an unknown id takes as long as a wrong secret.
+_NOBODY = hashlib.sha256(b"nobody").digest()
+
+_REFUSAL = "This API key is not valid."
+
+
+class KeySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One key. `secret` is the whole key, `mg-<public id>-<secret>`; take it from the environment."""
+
+    name: str
+    tenant: str
+    team: str | None = None
+    secret: Secret
+
+
+class ApiKeysSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The keys."""
+
+    keys: list[KeySettings]
+
+
+class ApiKeys:
+    """The authenticator. Takes `Authorization: Bearer`, `x-api-key` and `api-key`."""
+
+    def __init__(self, keys: Mapping[str, tuple[bytes, Principal]]) -> None:
+        self._keys = dict(keys)
+
+    def authenticate(self, headers: Mapping[bytes, bytes]) -> Principal | None:
+        """Return the key's owner; None if no key of ours was sent.
+
+        Raises:
+            Unauthenticated: a key of our form that nobody has.
+        """
+        sent = _sent_key(headers)
+        parts = parse_key(sent) if sent is not None else None
+        if parts is None:
+            return None
+        digest, principal = self._keys.get(parts.public_id, (_NOBODY, None))
+        if hmac.compare_digest(digest, _hash(parts)) and principal is not None:
+            return principal
+        raise Unauthenticated(_REFUSAL)
+
+
+def _sent_key(headers: Mapping[bytes, bytes]) -> str | None:
+    authorization = headers.get(b"authorization")
+    if authorization is not None and authorization[:7].lower() == b"bearer ":
+        return authorization[7:].strip().decode("latin-1")
+    key = headers.get(b"x-api-key") or headers.get(b"api-key")
+    return key.decode("latin-1") if key is not None else None
+
+
+def _hash(parts: KeyParts) -> bytes:
+    # 256 random bits need no slow hash: there is nothing to guess.
+    return hashlib.sha256(parts.secret.encode("latin-1")).digest()
+
+
+def build(settings: ApiKeysSettings, _: BuildContext) -> Authenticator:
+    """Hash the configured keys.
+
+    Raises:
+        ConfigError: a key is malformed, or two share a public id.
+    """
+    keys: dict[str, tuple[bytes, Principal]] = {}
+    problems = []
+    for key in settings.keys:
+        parts = parse_key(key.secret.reveal())
+        if parts is None:
+            problems.append(f"the secret of key {key.name!r} is not of the form mg-<public id>-<secret>")
+        elif parts.public_id in keys:
+            problems.append(f"key {key.name!r} has the public id of another key")
+        else:
+            keys[parts.public_id] = (_hash(parts), Principal(parts.public_id, key.name, key.tenant, key.team))
+    if problems:
+        raise ConfigError(*problems)
+    return ApiKeys(keys)

@@ -1,0 +1,151 @@
+"""Counts calls for Prometheus and shows them at `/metrics`; labels are bounded by the configuration, never by callers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from litestar import Response, get
+from msgspec import Struct
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from gateway import (
+    BuildContext,
+    Call,
+    Decision,
+    Extension,
+    Fleet,
+    Outcome,
+    Recorder,
+    ReplicaState,
+    RouteProvider,
+    hookimpl,
+)
+
+if TYPE_CHECKING:
+    from litestar.types import ControllerRouterHandler
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+
+class PrometheusSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the metrics are, and whether a scraper needs a key."""
+
+    path: str = "/metrics"
+    public: bool = True
+
+
+class Counters:
+    """The metrics that are counted call by call; they outlive a reload."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        placed = ("model", "operation", "replica")
+        self.calls = Counter(
+            "moegate_calls", "Calls by how they ended.", (*placed, "ending", "error"), registry=self.registry
+        )
+        self.attempts = Counter(
+            "moegate_attempts", "Tries on replicas.", ("replica", "backend", "error"), registry=self.registry
+        )
+        self.tokens = Counter(
+            "moegate_tokens",
+            "Tokens as the engines reported them.",
+            ("model", "replica", "class"),
+            registry=self.registry,
+        )
+        self.events = Counter("moegate_streamed_events", "Stream events relayed.", ("replica",), registry=self.registry)
+        self.total = Histogram("moegate_call_seconds", "Whole calls.", placed, buckets=_SECONDS, registry=self.registry)
+        self.first_byte = Histogram(
+            "moegate_first_byte_seconds",
+            "From a call's arrival to its first byte from an engine.",
+            placed,
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+
+
+class FleetCollector(Collector):
+    """The replicas as they are at the moment of a scrape."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the gauges."""
+        in_flight = GaugeMetricFamily("moegate_replica_in_flight", "Calls in flight.", labels=("model", "replica"))
+        slots = GaugeMetricFamily("moegate_replica_slots", "max_concurrent.", labels=("model", "replica"))
+        state = GaugeMetricFamily(
+            "moegate_replica_state", "1 for the state it is in.", labels=("model", "replica", "state")
+        )
+        for replica in self._fleet.replicas():
+            in_flight.add_metric((replica.model, replica.name), replica.in_flight)
+            slots.add_metric((replica.model, replica.name), replica.max_concurrent)
+            for each in ReplicaState:
+                state.add_metric((replica.model, replica.name, each.value), float(replica.state is each))
+        yield from (in_flight, slots, state)
+
+
+class Prometheus:
+    """The recorder, and the provider of the one route that shows what it recorded."""
+
+    def __init__(self, settings: PrometheusSettings, counters: Counters, fleet: Fleet) -> None:
+        self._counters = counters
+        self._fleet = CollectorRegistry()
+        self._fleet.register(FleetCollector(fleet))
+        self._settings = settings
+
+    async def record(self, call: Call, outcome: Outcome, decision: Decision) -> None:
+        """Count one call."""
+        counters = self._counters
+        placed = (call.model.name, call.operation.value, decision.chosen or "none")
+        counters.calls.labels(*placed, outcome.ending.value, outcome.error_code or "").inc()
+        counters.total.labels(*placed).observe(outcome.total_seconds)
+        if outcome.first_byte_seconds is not None:
+            counters.first_byte.labels(*placed).observe(outcome.first_byte_seconds)
+        for attempt in outcome.attempts:
+            counters.attempts.labels(attempt.replica, attempt.backend, attempt.error_code or "").inc()
+        if outcome.streamed_events and decision.chosen:
+            counters.events.labels(decision.chosen).inc(outcome.streamed_events)
+        self._count_tokens(call, outcome, decision)
+
+    def _count_tokens(self, call: Call, outcome: Outcome, decision: Decision) -> None:
+        if outcome.usage is None or decision.chosen is None:
+            return
+        for name in ("prompt", "cached", "completion", "reasoning"):
+            tokens = getattr(outcome.usage, f"{name}_tokens")
+            if tokens is not None:
+                self._counters.tokens.labels(call.model.name, decision.chosen, name).inc(tokens)
+
+    @property
+    def handlers(self) -> Sequence[ControllerRouterHandler]:
+        """The metrics page."""
+
+        @get(self._settings.path, opt={"public": self._settings.public}, name="metrics", sync_to_thread=False)
+        def metrics() -> Response[bytes]:
+            body = generate_latest(self._counters.registry) + generate_latest(self._fleet)
+            return Response(body, media_type=CONTENT_TYPE_LATEST)
+
+        return [metrics]
+
+
+def _build(settings: PrometheusSettings, context: BuildContext) -> Prometheus:
+    return Prometheus(settings, context.shared(("prometheus",), Counters), context.fleet)
+
+
+# One object for both hooks: it is built once, and the routes show what the recorder counted.
+_EXTENSION = Extension("prometheus", PrometheusSettings, _build)
+
+
+@hookimpl
+def moegate_recorders() -> Iterable[Extension[Recorder]]:
+    """Register the recorder."""
+    return [_EXTENSION]
+
+
+@hookimpl
+def moegate_routes() -> Iterable[Extension[RouteProvider]]:
+    """Register the route."""
+    return [_EXTENSION]

@@ -1,0 +1,1 @@
+"""What decides: admission, routing, attribution; one file a policy."""

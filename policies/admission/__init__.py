@@ -1,0 +1,1 @@
+"""May this call run? One file a policy."""

@@ -1,0 +1,1 @@
+"""Where should this call run? One file a policy."""
