@@ -89,11 +89,11 @@ class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole file."""
+    """The whole file. At least one model is needed to serve."""
 
     server: ServerSettings = ServerSettings()
     database: Annotated[str, Meta(pattern=r"^(sqlite|postgresql)://")] = "sqlite:///moegate.db"
     state: Annotated[str, Meta(pattern=r"^memory://$")] = "memory://"
-    models: list[ModelSettings]
+    models: list[ModelSettings] = []
     policies: PolicySettings = PolicySettings()
     plugins: list[Entry] = []

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
 
-from gateway.config_file import Document, FromEnvironment, Path
+from gateway.config_file import Document, FromEnvironment
+from gateway.config_file import Path as SettingPath
 from gateway.contracts.plugin import Secret
 from gateway.registry import nearest
 
+T = TypeVar("T")
 StructT = TypeVar("StructT", bound=Struct)
 
 _WORDS: Mapping[type, str] = {
@@ -23,6 +26,7 @@ _WORDS: Mapping[type, str] = {
     list: "a list",
     dict: "a mapping",
     Secret: "text",
+    Path: "a path",
     type(None): "nothing",
 }
 
@@ -34,34 +38,49 @@ class Invalid:
 INVALID = Invalid()
 
 
+def readable(items: Sequence[T]) -> Iterator[tuple[int, T]]:
+    """The items of a list that could be read, each with its index in the file."""
+    for index, item in enumerate(items):
+        if not isinstance(item, Invalid):
+            yield index, item
+
+
 class Validator:
-    """Collects the problems of one document. `problems` is complete when every part was converted."""
+    """Collects the problems of one document."""
 
     def __init__(self, document: Document) -> None:
         self.problems: list[str] = list(document.problems)
         self._document = document
 
-    def problem(self, path: Path, text: str) -> None:
+    def problem(self, path: SettingPath, text: str) -> None:
         """Note a fault that only the caller could see."""
         self.problems.append(self._document.problem(path, text))
 
-    def struct(self, value: Any, wanted: type[StructT], path: Path) -> StructT | Invalid:
-        """Build a Struct from a mapping; INVALID, and at least one problem more, if that cannot be done."""
+    def struct(self, value: Any, wanted: type[StructT], path: SettingPath) -> StructT | Invalid:
+        """Build a Struct from a mapping, as far as that goes, so that what depends on it can be checked as well.
+
+        With a problem noted, the Struct may lack settings that could not be read, and its lists may hold INVALID; it
+        is INVALID itself where a required setting is. Nothing of it may be used once `problems` has grown.
+        """
         if not isinstance(value, dict):
             self.problem(path, f"expected a mapping, got {_word(type(value))}")
             return INVALID
         fields = {field.encode_name: field for field in msgspec.structs.fields(wanted)}
-        for key in value.keys() - fields.keys():
-            self.problem((*path, key), f"unknown setting; {nearest(key, fields)}")
-        complete = value.keys() <= fields.keys()
+        for key in value:
+            if key not in fields:
+                self.problem((*path, key), f"unknown setting; {nearest(key, fields)}")
         built: dict[str, Any] = {}
+        complete = True
         for name, field in fields.items():
             if name in value:
-                built[field.name] = self.convert(value[name], field.type, (*path, name))
+                converted = self.convert(value[name], field.type, (*path, name))
+                if converted is not INVALID:
+                    built[field.name] = converted
+                complete = complete and not (converted is INVALID and field.required)
             elif field.required:
                 self.problem((*path, name), f"missing; it must be {_describe(field.type)}")
                 complete = False
-        if not complete or INVALID in built.values():
+        if not complete:
             return INVALID
         try:
             return wanted(**built)
@@ -69,7 +88,13 @@ class Validator:
             self.problem(path, str(error))
             return INVALID
 
-    def convert(self, value: Any, wanted: Any, path: Path) -> Any:
+    def extension_settings(self, value: Any, wanted: type[StructT], path: SettingPath) -> StructT | Invalid:
+        """Build a Struct that is wholly right; INVALID, and at least one problem more, if there is anything wrong."""
+        before = len(self.problems)
+        built = self.struct(value, wanted, path)
+        return built if len(self.problems) == before else INVALID
+
+    def convert(self, value: Any, wanted: Any, path: SettingPath) -> Any:
         """Convert one value to a type; INVALID, and at least one problem more, if that cannot be done."""
         origin, arguments = get_origin(wanted), get_args(wanted)
         if origin in (Union, types.UnionType):
@@ -81,11 +106,10 @@ class Validator:
         if isinstance(wanted, type) and issubclass(wanted, Struct):
             return self.struct(value, wanted, path)
         if origin in (list, tuple, set, frozenset) and isinstance(value, list):
-            items = [self.convert(item, arguments[0], (*path, index)) for index, item in enumerate(value)]
-            return INVALID if INVALID in items else origin(items)
+            return origin([self.convert(item, arguments[0], (*path, index)) for index, item in enumerate(value)])
         return self._leaf(value, wanted, path)
 
-    def _leaf(self, value: Any, wanted: Any, path: Path) -> Any:
+    def _leaf(self, value: Any, wanted: Any, path: SettingPath) -> Any:
         try:
             lax = isinstance(value, FromEnvironment)
             return msgspec.convert(str(value) if lax else value, wanted, dec_hook=_decode_custom, strict=not lax)
@@ -95,8 +119,8 @@ class Validator:
 
 
 def _decode_custom(wanted: type, value: Any) -> Any:
-    if wanted is Secret and isinstance(value, str):
-        return Secret(value)
+    if wanted in (Secret, Path) and isinstance(value, str):
+        return wanted(value)
     raise msgspec.ValidationError(f"Expected `{_word(wanted)}`, got `{_word(type(value))}`")
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from gateway.app import PortTaken
 from gateway.cli import logs
 from gateway.cli.serve import run
 from gateway.composition.runtime import Runtime
@@ -35,10 +36,12 @@ moegate is ready.
 
   from openai import OpenAI
   client = OpenAI(base_url="http://{host}:{port}/v1", api_key="{key}")
-  print(client.chat.completions.create(model="kimi-k2", messages=[{{"role": "user", "content": "Hello!"}}]).choices[0].message.content)
+  print(client.chat.completions.create(model="kimi-k2", messages={messages}).choices[0].message.content)
 
 Ctrl-C stops the gateway and the engine that it started.
 """
+
+HELLO = '[{"role": "user", "content": "Hello!"}]'
 
 
 def main() -> int:
@@ -54,7 +57,7 @@ def main() -> int:
     async def greet(runtime: Runtime) -> None:
         await until_ready(runtime)
         host = runtime.settings.server.host
-        say(BANNER.format(host=host, port=port, key=os.environ[KEY_VARIABLE]))
+        say(BANNER.format(host=host, port=port, key=os.environ[KEY_VARIABLE], messages=HELLO))
 
     try:
         run(HERE / "moegate.yaml", port=port, on_serving=greet)
@@ -62,6 +65,9 @@ def main() -> int:
         for problem in error.problems:
             say(f"moegate: {problem}")
         return 2
+    except PortTaken as error:
+        say(f"moegate: {error.message}. Choose another with `make serve PORT=…`, or stop what listens there.")
+        return 1
     say("moegate: stopped")
     return 0
 

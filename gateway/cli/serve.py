@@ -10,7 +10,6 @@ import uvloop
 
 from gateway.app import Application, OnServing, PortTaken
 from gateway.cli import logs
-from gateway.errors import ConfigError
 
 EXIT_FAILED = 1
 
@@ -28,19 +27,22 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or Ctrl-C; a second one does not wait for calls in flight. SIGHUP reloads the file."""
     logs.configure(log_format, log_level)
-    run(config, host=host, port=port)
+    try:
+        run(config, host=host, port=port)
+    except PortTaken as error:
+        typer.echo(f"moegate: {error.message}. Choose another with --port, or stop what listens there.", err=True)
+        raise typer.Exit(EXIT_FAILED) from None
 
 
 def run(config: Path, *, host: str | None = None, port: int | None = None, on_serving: OnServing | None = None) -> None:
-    """Serve; ends the process with 2 for a bad configuration and 1 for a taken port."""
+    """Serve until a signal.
+
+    Raises:
+        ConfigError: the configuration cannot be served.
+        PortTaken: another process listens there.
+    """
 
     async def body() -> None:
         await Application(config, host=host, port=port).serve(on_serving)
 
-    try:
-        uvloop.run(body())
-    except ConfigError:
-        raise
-    except PortTaken as error:
-        typer.echo(f"moegate: {error.message}. Choose another with --port, or stop what listens there.", err=True)
-        raise typer.Exit(EXIT_FAILED) from None
+    uvloop.run(body())

@@ -51,7 +51,7 @@ class Builder:
 
     def build(self, extension: Extension[T], settings: Any, path: Path) -> T | None:
         """Validate an extension's settings and build it; None, and a problem noted, if that fails."""
-        valid = self.validator.struct(settings, extension.settings, path)
+        valid = self.validator.extension_settings(settings, extension.settings, path)
         if valid is INVALID:
             return None
         try:

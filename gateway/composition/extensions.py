@@ -11,6 +11,7 @@ from gateway.contracts.plugin import Extension
 from gateway.errors import ConfigError
 from gateway.registry import PLUGIN_KINDS, Kind
 from gateway.settings import Entry
+from gateway.validation import readable
 
 Named = tuple[str, Any]
 
@@ -18,7 +19,7 @@ Named = tuple[str, Any]
 def build_policies(entries: Sequence[Entry], kind: Kind, path: Path, builder: Builder) -> list[Named]:
     """Build one list of policies, in its order."""
     built = []
-    for index, entry in enumerate(entries):
+    for index, entry in readable(entries):
         where = (*path, index)
         name = _name(entry, where, builder)
         if name is None:
@@ -38,7 +39,7 @@ def build_plugins(entries: Sequence[Entry], builder: Builder) -> dict[Kind, list
     """Build all that `plugins:` names, and what runs unasked; by kind, in the order of the configuration."""
     built: dict[Kind, list[Named]] = {kind: [] for kind in PLUGIN_KINDS}
     used: set[str] = set()
-    for index, entry in enumerate(entries):
+    for index, entry in readable(entries):
         where: Path = ("plugins", index)
         name = _name(entry, where, builder)
         if name is None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from gateway.composition.context import Builder
@@ -16,52 +14,52 @@ from gateway.fleet.pool import Member, Pool, PooledFleet
 from gateway.registry import Kind
 from gateway.settings import ModelSettings, ReplicaSettings, Settings
 from gateway.upstream import Origin, Timeouts
-from gateway.validation import INVALID
+from gateway.validation import INVALID, readable
 
 
 def build_fleet(settings: Settings, builder: Builder) -> PooledFleet:
     """Build every pool; faults are noted with the builder, and what they concern is left out."""
     _check_names(settings, builder)
-    models = [Model(model.name, tuple(model.aliases), model.checkpoint) for model in settings.models]
+    configured = list(readable(settings.models))
+    models = [Model(model.name, tuple(model.aliases), model.checkpoint) for _, model in configured]
     builder.models = models
     pools, launched = [], []
-    for index, (configured, model) in enumerate(zip(settings.models, models, strict=True)):
-        if not configured.replicas:
-            builder.validator.problem(("models", index, "replicas"), "a model needs at least one replica")
+    for (index, settings_of_model), model in zip(configured, models, strict=True):
         members = []
-        for position, replica in enumerate(configured.replicas):
+        for position, replica in readable(settings_of_model.replicas):
             path = ("models", index, "replicas", position)
-            built = _ReplicaBuilder(builder, configured, model, replica, path).build()
+            built = _ReplicaBuilder(builder, settings_of_model, model, replica, path).build()
             if built is None:
                 continue
             member, plan = built
             members.append(member)
             if plan is not None:
                 launched.append(LaunchedReplica(member.replica, plan))
-        pools.append(Pool(model, members, configured.max_attempts))
+        pools.append(Pool(model, members, settings_of_model.max_attempts))
     return PooledFleet(pools, launched)
 
 
 def _check_names(settings: Settings, builder: Builder) -> None:
     """A name leads to one thing: model names and aliases share one space, replica names another."""
-    models: set[str] = set()
-    replicas: set[str] = set()
+    problem = builder.validator.problem
+    seen: dict[str, set[str]] = {"model": set(), "replica": set()}
+
+    def take(kind: str, name: str, path: Path) -> None:
+        if name in seen[kind]:
+            problem(path, f"{name!r} is the name of another {kind} already")
+        seen[kind].add(name)
+
     if not settings.models:
-        builder.validator.problem(("models",), "at least one model is needed")
-    for index, model in enumerate(settings.models):
+        problem(("models",), "at least one model is needed")
+    for index, model in readable(settings.models):
         path: Path = ("models", index)
-        for name, where in [
-            (model.name, (*path, "name")),
-            *((alias, (*path, "aliases", position)) for position, alias in enumerate(model.aliases)),
-        ]:
-            if name in models:
-                builder.validator.problem(where, f"{name!r} is the name or alias of another model already")
-            models.add(name)
-        for position, replica in enumerate(model.replicas):
-            if replica.name in replicas:
-                where = (*path, "replicas", position, "name")
-                builder.validator.problem(where, f"{replica.name!r} is the name of another replica already")
-            replicas.add(replica.name)
+        take("model", model.name, (*path, "name"))
+        for position, alias in readable(model.aliases):
+            take("model", alias, (*path, "aliases", position))
+        if not model.replicas:
+            problem((*path, "replicas"), "a model needs at least one replica")
+        for position, replica in readable(model.replicas):
+            take("replica", replica.name, (*path, "replicas", position, "name"))
 
 
 class _ReplicaBuilder:
@@ -109,7 +107,7 @@ class _ReplicaBuilder:
         if backend.launcher is None:
             self._problem(("launch",), f"the gateway cannot start a {backend.kind} engine; give its `url`")
             return None
-        launch: Any = self._builder.validator.struct(self._configured.launch, backend.launcher.settings, path)
+        launch = self._builder.validator.extension_settings(self._configured.launch, backend.launcher.settings, path)
         if launch is INVALID:
             return None
         try:

@@ -157,7 +157,7 @@ def _build(settings: Settings, builder: Builder) -> Runtime:
         recording=recording,
     )
     authenticators = [authenticator for _, authenticator in plugins[Kind.AUTHENTICATOR]]
-    if not authenticators and not settings.server.anonymous:
+    if not (authenticators or settings.server.anonymous or builder.validator.problems):
         builder.validator.problem(
             ("plugins",), "no plugin knows callers; add one such as api_keys, or set server.anonymous: true"
         )
