@@ -80,6 +80,7 @@ class Application:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # nothing here asks for a client's address
                 timeout_graceful_shutdown=int(settings.grace_seconds),
                 backlog=BACKLOG,
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from litestar import Response, get
 from msgspec import Struct
@@ -22,11 +22,14 @@ from gateway import (
     Recorder,
     ReplicaState,
     RouteProvider,
+    Usage,
     hookimpl,
 )
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
+
+MetricT = TypeVar("MetricT", Counter, Histogram)
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
@@ -43,6 +46,7 @@ class Counters:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._children: dict[tuple[int | str, ...], Counter | Histogram] = {}
         placed = ("model", "operation", "replica")
         self.calls = Counter(
             "moegate_calls", "Calls by how they ended.", (*placed, "ending", "error"), registry=self.registry
@@ -65,6 +69,14 @@ class Counters:
             buckets=_SECONDS,
             registry=self.registry,
         )
+
+    def child(self, metric: MetricT, *labels: str) -> MetricT:
+        """The counter of one set of labels. prometheus_client looks it up under a lock; here it is found in a dict."""
+        key: tuple[int | str, ...] = (id(metric), *labels)
+        found = self._children.get(key)
+        if found is None:
+            found = self._children[key] = metric.labels(*labels)
+        return cast("MetricT", found)
 
 
 class FleetCollector(Collector):
@@ -99,25 +111,30 @@ class Prometheus:
 
     async def record(self, call: Call, outcome: Outcome, decision: Decision) -> None:
         """Count one call."""
-        counters = self._counters
+        child = self._counters.child
         placed = (call.model.name, call.operation.value, decision.chosen or "none")
-        counters.calls.labels(*placed, outcome.ending.value, outcome.error_code or "").inc()
-        counters.total.labels(*placed).observe(outcome.total_seconds)
+        child(self._counters.calls, *placed, outcome.ending.value, outcome.error_code or "").inc()
+        child(self._counters.total, *placed).observe(outcome.total_seconds)
         if outcome.first_byte_seconds is not None:
-            counters.first_byte.labels(*placed).observe(outcome.first_byte_seconds)
+            child(self._counters.first_byte, *placed).observe(outcome.first_byte_seconds)
         for attempt in outcome.attempts:
-            counters.attempts.labels(attempt.replica, attempt.backend, attempt.error_code or "").inc()
-        if outcome.streamed_events and decision.chosen:
-            counters.events.labels(decision.chosen).inc(outcome.streamed_events)
-        self._count_tokens(call, outcome, decision)
-
-    def _count_tokens(self, call: Call, outcome: Outcome, decision: Decision) -> None:
-        if outcome.usage is None or decision.chosen is None:
+            child(self._counters.attempts, attempt.replica, attempt.backend, attempt.error_code or "").inc()
+        if decision.chosen is None:
             return
-        for name in ("prompt", "cached", "completion", "reasoning"):
-            tokens = getattr(outcome.usage, f"{name}_tokens")
+        if outcome.streamed_events:
+            child(self._counters.events, decision.chosen).inc(outcome.streamed_events)
+        if outcome.usage is not None:
+            self._count_tokens(call.model.name, decision.chosen, outcome.usage)
+
+    def _count_tokens(self, model: str, replica: str, usage: Usage) -> None:
+        for name, tokens in (
+            ("prompt", usage.prompt_tokens),
+            ("cached", usage.cached_tokens),
+            ("completion", usage.completion_tokens),
+            ("reasoning", usage.reasoning_tokens),
+        ):
             if tokens is not None:
-                self._counters.tokens.labels(call.model.name, decision.chosen, name).inc(tokens)
+                self._counters.child(self._counters.tokens, model, replica, name).inc(tokens)
 
     @property
     def handlers(self) -> Sequence[ControllerRouterHandler]:

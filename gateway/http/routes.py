@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from litestar import Litestar, MediaType, Response, asgi, get
+from litestar import Litestar, MediaType, Response, Router, asgi, get
 from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler
@@ -40,16 +40,17 @@ def build_app(
     Raises:
         litestar.exceptions.ImproperlyConfiguredException: two handlers want one path.
     """
+    # The guard stands on a router beside the inference routes: Litestar copies a guarded handler for every request.
+    guarded = Router(
+        "/",
+        route_handlers=[_list_models(door), _show_model(door), _healthz, _readyz(fleet), *plugin_handlers],
+        guards=[_require_key(door)],
+    )
     return Litestar(
         route_handlers=[
             *(_inference(path, operation, inference) for path, operation in INFERENCE_ROUTES.items()),
-            _list_models(door),
-            _show_model(door),
-            _healthz,
-            _readyz(fleet),
-            *plugin_handlers,
+            guarded,
         ],
-        guards=[_require_key(door)],
         exception_handlers={
             GatewayError: errors.handle_gateway_error,
             HTTPException: errors.handle_http_exception,
@@ -63,22 +64,22 @@ def build_app(
 def _inference(path: str, operation: Operation, inference: Inference) -> ControllerRouterHandler:
     """An inference endpoint as a plain ASGI handler: Litestar routes to it and adds nothing to its way.
 
-    It is public to Litestar because it checks the key itself, before it reads the body.
+    It checks the key itself, before it reads the body.
     """
 
     async def handle(scope: HTTPScope, receive: Receive, send: Send) -> None:
         await handle_operation(scope, receive, send)
 
     handle_operation = partial(inference.handle, operation)
-    return asgi(path, copy_scope=False, opt=PUBLIC, name=f"inference_{operation.value}")(handle)
+    return asgi(path, copy_scope=False, name=f"inference_{operation.value}")(handle)
 
 
 def _require_key(door: Door) -> Any:
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         if not handler.opt.get("public"):
             connection.scope["state"]["principal"] = door.authenticate(dict(connection.scope["headers"]))
 
-    return guard
+    return guard  # async, because Litestar runs a plain function in a thread
 
 
 def _list_models(door: Door) -> ControllerRouterHandler:
