@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -24,6 +25,7 @@ log = structlog.get_logger("moegate.app")
 
 WATCH_SECONDS = 1.0
 BACKLOG = 2048
+CATCH_UP_SECONDS = 5.0
 
 OnServing = Callable[[Runtime], Coroutine[None, None, None]]
 """Called once when the gateway serves; engines may still be starting."""
@@ -81,7 +83,7 @@ class Application:
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,  # nothing here asks for a client's address
-                timeout_graceful_shutdown=int(settings.grace_seconds),
+                timeout_graceful_shutdown=math.ceil(settings.grace_seconds),
                 backlog=BACKLOG,
             )
         )
@@ -113,6 +115,7 @@ class Application:
             if runtime.settings.server != old.settings.server:
                 log.warning("a change of server.host, port or grace_seconds takes a restart")
             runtime.start()
+            await _catch_up(runtime, old)
             edge.current = runtime
             retiring = asyncio.create_task(old.retire())
             self._retiring.add(retiring)
@@ -161,6 +164,15 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals alone."""
         yield
+
+
+async def _catch_up(runtime: Runtime, old: Runtime) -> None:
+    """Wait until a new runtime has found ready what the old one has, so that the swap refuses no call; not for ever."""
+    served = {pool.model.name for pool in old.fleet.pools} - old.fleet.not_ready().keys()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CATCH_UP_SECONDS):
+            while served & runtime.fleet.not_ready().keys():
+                await runtime.fleet.wait_for_change()
 
 
 def edge_runtime(edge: Edge) -> Runtime:

@@ -14,6 +14,7 @@ from msgspec import Struct
 from gateway.errors import ConfigError
 
 MAX_DEPTH = 32
+MAX_VALUES = 100_000
 MAX_FILE_BYTES = 4 * 1024 * 1024
 
 Path = tuple[str | int, ...]
@@ -81,6 +82,8 @@ def parse(text: str, environment: Mapping[str, str]) -> Document:
         raise ConfigError(f"not valid YAML: {error.problem} (line {line})") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"the file: nested deeper than {MAX_DEPTH} levels") from error
     builder = _Builder(environment)
     content = builder.build(node, ()) if node is not None else {}
     return Document(content, builder.lines, tuple(builder.problems))
@@ -93,11 +96,15 @@ class _Builder:
         self.lines: dict[Path, int] = {}
         self.problems: list[str] = []
         self._environment = environment
+        self._values = 0
         self._constructor = yaml.constructor.SafeConstructor()
 
     def build(self, node: yaml.Node, path: Path) -> Any:
         if len(path) > MAX_DEPTH:  # an alias that holds itself ends here
             raise ConfigError(f"{render(path[:4])}…: nested deeper than {MAX_DEPTH} levels")
+        self._values += 1
+        if self._values > MAX_VALUES:  # a few aliases of aliases come to billions of values
+            raise ConfigError(f"the file: over {MAX_VALUES} values")
         self.lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
@@ -110,6 +117,9 @@ class _Builder:
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._problem(path, "holds a key that is not plain text", key_node)
+                continue
             key = str(key_node.value)
             if key in mapping:
                 self._problem((*path, key), "stands twice", key_node)
@@ -123,7 +133,7 @@ class _Builder:
             return FromEnvironment(text)
         try:
             return self._constructor.construct_object(node)
-        except (yaml.YAMLError, ValueError):
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError):  # PyYAML's own, for `!!bool maybe` and such
             self._problem(path, "is of a YAML type that is not allowed here", node)
             return None
 

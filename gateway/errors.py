@@ -7,6 +7,7 @@
     │   ├── Unauthenticated         401
     │   ├── Rejected                403
     │   ├── ModelNotFound           404
+    │   ├── MethodNotAllowed        405
     │   ├── RequestTimedOut         408
     │   ├── BodyTooLarge            413
     │   └── QuotaExceeded           429
@@ -106,6 +107,13 @@ class ModelNotFound(ClientError):
 
     status = 404
     code = "model_not_found"
+
+
+class MethodNotAllowed(ClientError):
+    """An inference endpoint was asked with something other than POST."""
+
+    status = 405
+    code = "method_not_allowed"
 
 
 class RequestTimedOut(ClientError):

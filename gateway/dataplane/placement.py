@@ -37,11 +37,11 @@ def place(
     for name, policy in policies:
         try:
             ranked = policy.rank(call, ranked)
+            steps.append((name, tuple(replica.name for replica in ranked)))
         except GatewayError:
             raise
-        except Exception as error:
+        except Exception as error:  # a policy that returns nothing crashes on the second line
             raise PolicyFailed(f"routing policy {name} crashed on {call.call_id}") from error
-        steps.append((name, tuple(replica.name for replica in ranked)))
         decision.steps = tuple(steps)
         if not ranked:
             raise NoReplicaAvailable(

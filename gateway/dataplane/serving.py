@@ -63,8 +63,10 @@ class Serving:
         finally:
             client.release()
             outcome.total_seconds = time.monotonic() - call.received_at
-            await leases.settle(outcome)
-            self.recording.put(call, outcome, decision)
+            try:
+                await leases.settle(outcome)
+            finally:  # a cancellation that came meanwhile surfaces here
+                self.recording.put(call, outcome, decision)
 
     async def _run(
         self, call: Call, pool: Pool, client: Client, outcome: Outcome, decision: Decision, leases: Leases

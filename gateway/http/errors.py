@@ -10,7 +10,7 @@ import structlog
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException
 
-from gateway.errors import GatewayError, UpstreamRefused
+from gateway.errors import GatewayError, MethodNotAllowed, UpstreamRefused
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -45,6 +45,8 @@ def headers_of(error: GatewayError) -> Headers:
     headers: Headers = [(b"content-type", b"application/json"), (b"x-moegate-error", error.code.encode())]
     if error.retry_after_seconds is not None:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_seconds))))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", b"POST"))
     if status_of(error) == 401:  # noqa: PLR2004 - RFC 9110, section 11.6.1: a 401 names its scheme
         headers.append((b"www-authenticate", b"Bearer"))
     return headers

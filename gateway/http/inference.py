@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from gateway.contracts.call import Call, Operation, Principal, Scope
 from gateway.dataplane.serving import Serving
-from gateway.errors import GatewayError, InvalidRequest, ModelNotFound, Rejected, Unauthenticated
+from gateway.errors import GatewayError, MethodNotAllowed, ModelNotFound, Rejected, Unauthenticated
 from gateway.fleet.pool import Pool
 from gateway.http import requests
 from gateway.http.exchange import ClientLeft, Exchange
@@ -87,7 +87,7 @@ class Inference:
             if Scope.INFERENCE not in principal.scopes:
                 raise Rejected("This key may not be used for inference.")
             if scope["method"] != "POST":
-                raise InvalidRequest(f"Use POST, not {scope['method']}.")
+                raise MethodNotAllowed(f"Use POST here, not {scope['method']}.")
             body = await exchange.read_body(self._limits.max_body_bytes, self._limits.body_seconds)
             pool, call = self._read(operation, principal, body, scope)
         except GatewayError as error:

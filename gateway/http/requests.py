@@ -77,6 +77,8 @@ def peek(operation: Operation, body: bytes) -> ChatPeek | CompletionsPeek:
         raise InvalidRequest(f"{param or 'The body'}: {text[0].lower()}{text[1:]}.", param=param) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from error
+    except RecursionError as error:
+        raise InvalidRequest("The body is nested too deeply.") from error
     return found
 
 
