@@ -1,0 +1,1 @@
+"""The test suite; nothing here ships in the wheel."""

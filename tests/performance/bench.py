@@ -1,0 +1,99 @@
+"""Measures moegate beside a direct run and its peers in interleaved rounds; it asserts nothing and installs nothing."""
+
+import argparse
+import json
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.performance.machine import describe
+from tests.performance.measure import QUICK, Meter, Plan
+from tests.performance.report import Results, markdown
+from tests.performance.targets import STARTERS, Place, UnavailableError, pin_prefix
+from tests.support.scripted_engine.process import scripted_engine
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="about a minute, for a look; not for a claim")
+    parser.add_argument("--rounds", type=int, help="interleaved rounds (5, or 2 when quick)")
+    parser.add_argument("--targets", default=",".join(STARTERS), help="comma-separated, from: %(default)s")
+    parser.add_argument("--streams", type=int, help="paced streams at a time (200)")
+    parser.add_argument("--pin", action="store_true", help="target on core 0; engine and generator on core 1")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    options.names = list(dict.fromkeys(["direct", *options.targets.split(",")]))
+    unknown = [name for name in options.names if name not in STARTERS]
+    if unknown:
+        parser.error(f"unknown target {unknown[0]!r}; known: {', '.join(STARTERS)}")
+    return options
+
+
+def say(text: str) -> None:
+    """Show progress on stderr, so that stdout is the page alone."""
+    sys.stderr.write(f"[bench] {text}\n")
+    sys.stderr.flush()
+
+
+def chosen_plan(options: argparse.Namespace) -> Plan:
+    """Apply the command line to the defaults."""
+    plan = QUICK if options.quick else Plan()
+    changes = {key: value for key in ("rounds", "streams") if (value := getattr(options, key)) is not None}
+    return replace(plan, **changes)
+
+
+def run(options: argparse.Namespace) -> tuple[Results, Meter]:
+    """Start everything, measure round by round, end everything."""
+    plan = chosen_plan(options)
+    date = datetime.now(tz=UTC).strftime("%Y-%m-%d %H:%M UTC")
+    results = Results(date, plan, describe(), options.pin)
+    target_prefix = pin_prefix(0 if options.pin else None)
+    kit_prefix = pin_prefix(1 if options.pin else None)
+    with ExitStack() as stack:
+        pace = ("--timestamps", "--chunk-interval-ms", str(plan.chunk_interval_ms))
+        engine = stack.enter_context(scripted_engine(*pace, prefix=kit_prefix))
+        meter = Meter(plan, engine.pid, kit_prefix)
+        for name in options.names:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"moegate-bench-{name}-")))
+            say(f"starting {name}")
+            try:
+                target = STARTERS[name](Place(engine, folder, target_prefix))
+            except UnavailableError as reason:
+                say(f"{name} SKIPPED: {reason}")
+                results.skipped[name] = str(reason)
+                continue
+            stack.callback(target.stop)
+            results.targets[name] = target
+            results.rounds[name] = []
+            meter.warm_up(target)
+        for number in range(1, plan.rounds + 1):
+            for name, target in results.targets.items():
+                say(f"round {number} of {plan.rounds}: {name}")
+                figures = meter.round(target)
+                results.rounds[name].append(figures)
+                say(f"  {figures.cpu_per_call:,.0f} µs a call, {figures.cpu_per_chunk:,.1f} µs a chunk")
+    return results, meter
+
+
+def main() -> int:
+    """Run, print the page, keep it with its JSON."""
+    options = arguments()
+    results, meter = run(options)
+    page = markdown(results)
+    options.out.mkdir(parents=True, exist_ok=True)
+    stem = datetime.now(tz=UTC).strftime("%Y-%m-%d-%H%M") + ("-quick" if options.quick else "")
+    (options.out / f"{stem}.md").write_text(page)
+    (options.out / f"{stem}.json").write_text(json.dumps(results.as_json(meter.raw), indent=1) + "\n")
+    sys.stdout.write(page)
+    say(f"written: {options.out / stem}.md and .json")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

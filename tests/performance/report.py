@@ -1,0 +1,149 @@
+"""Writes the Markdown table and the JSON of a bench run; it measures nothing and judges no target."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+from tests.performance.figures import Spread
+from tests.performance.measure import Figures, Plan
+from tests.performance.targets import Target
+
+REFERENCE = "vllm-router"
+
+
+@dataclass
+class Results:
+    """All rounds of all targets, in the order in which they ran."""
+
+    date: str
+    plan: Plan
+    machine: Mapping[str, object]
+    pinned: bool
+    targets: dict[str, Target] = field(default_factory=dict)
+    rounds: dict[str, list[Figures]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def spread(self, name: str, figure: str) -> Spread:
+        """Summarise one figure of one target."""
+        return Spread.over([getattr(entry, figure) for entry in self.rounds[name]])
+
+    def less_direct(self, name: str, figure: str) -> Spread:
+        """Summarise what a target adds to the direct run of the same round."""
+        pairs = zip(self.rounds[name], self.rounds["direct"], strict=False)
+        return Spread.over([getattr(mine, figure) - getattr(direct, figure) for mine, direct in pairs])
+
+    def ratio(self, name: str, figure: str) -> Spread:
+        """Summarise a target's share of the reference in the same round: a busy moment then hits both."""
+        pairs = zip(self.rounds[name], self.rounds[REFERENCE], strict=False)
+        return Spread.over([getattr(mine, figure) / getattr(other, figure) for mine, other in pairs])
+
+    def as_json(self, raw: Sequence[Mapping[str, object]]) -> dict[str, object]:
+        """Everything, with the generator's own words."""
+        return {
+            "date": self.date,
+            "plan": asdict(self.plan),
+            "machine": dict(self.machine),
+            "pinned": self.pinned,
+            "targets": {
+                name: {"version": target.version, "settings": target.settings} for name, target in self.targets.items()
+            },
+            "skipped": self.skipped,
+            "rounds": {name: [asdict(entry) for entry in entries] for name, entries in self.rounds.items()},
+            "raw": list(raw),
+        }
+
+
+def markdown(results: Results) -> str:
+    """Write the page."""
+    parts = [_head(results), _costs(results), _latencies(results)]
+    if REFERENCE in results.rounds:
+        parts.append(_ratios(results))
+    parts += [_bottlenecks(results), _settings(results)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _head(results: Results) -> str:
+    plan, machine = results.plan, results.machine
+    where = "target bound to one core, engine and generator to another" if results.pinned else "nothing bound to a core"
+    return (
+        f"# Bench of {results.date}\n\n"
+        f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, Python {machine['python']}, moegate "
+        f"{machine['moegate_commit']}; load average before: {machine['load_average_before']}; {where}. "
+        f"Medians of {plan.rounds} interleaved rounds, lowest and highest round in brackets. Calls: "
+        f"{plan.prompt_bytes}-byte prompt, {plan.call_connections} keep-alive clients in a closed loop, "
+        f"{plan.call_seconds:g} s. Streams: {plan.streams} at a time (a target that cannot hold them gets fewer, as "
+        f"shown), one chunk every {plan.chunk_interval_ms:g} ms each, {plan.stream_seconds:g} s while all of them run."
+    )
+
+
+def _costs(results: Results) -> str:
+    columns = {
+        "CPU µs a call": ("cpu_per_call", 0),
+        "CPU µs a chunk": ("cpu_per_chunk", 1),
+        "calls/s": ("calls_per_second", 0),
+        "streams": ("streams", 0),
+        "MB streaming (PSS)": ("pss_mb_streaming", 0),
+        "MB peak (RSS)": ("peak_rss_mb", 0),
+        "idle CPU %": ("idle_cpu_percent", 2),
+    }
+    rows = []
+    for name, entries in results.rounds.items():
+        cells = [results.spread(name, figure).text(digits) for figure, digits in columns.values()]
+        rows.append([name, *cells, str(sum(entry.errors for entry in entries))])
+    return "## Cost\n\n" + _table(["target", *columns, "errors"], rows)
+
+
+def _latencies(results: Results) -> str:
+    columns = {
+        "call p50, 1 client": "latency_p50",
+        "call p99, 1 client": "latency_p99",
+        "chunk delay p50": "chunk_delay_p50",
+        "chunk delay p99": "chunk_delay_p99",
+        "first chunk p50": "first_chunk_p50",
+    }
+    rows = [["direct (absolute)", *(results.spread("direct", figure).text() for figure in columns.values())]]
+    rows += [
+        [name, *(results.less_direct(name, figure).text() for figure in columns.values())]
+        for name in results.rounds
+        if name != "direct"
+    ]
+    return "## Latency added to the direct run of the same round\n\n" + _table(["µs", *columns], rows)
+
+
+def _ratios(results: Results) -> str:
+    figures = {
+        "CPU a call": "cpu_per_call",
+        "CPU a chunk": "cpu_per_chunk",
+        "calls/s": "calls_per_second",
+        "memory streaming": "pss_mb_streaming",
+    }
+    rows = [
+        [name, *(results.ratio(name, figure).text(2) for figure in figures.values())]
+        for name in results.rounds
+        if name not in {"direct", REFERENCE}
+    ]
+    return f"## Ratios to {REFERENCE}, round by round\n\n" + _table(["target", *figures], rows)
+
+
+def _bottlenecks(results: Results) -> str:
+    columns = {
+        f"{load}: {who}": f"busy_{who}_{load}"
+        for load in ("calls", "streams")
+        for who in ("target", "engine", "generator", "others")
+    }
+    rows = [[name, *(results.spread(name, figure).text(2) for figure in columns.values())] for name in results.rounds]
+    text = (
+        "In cores. The direct run is the ceiling of engine and generator together; in front of a target neither may be "
+        "near 1.00. `others` is everything else on the machine: above a few hundredths, trust only the ratios."
+    )
+    return f"## Who was busy\n\n{text}\n\n" + _table(["target", *columns], rows)
+
+
+def _settings(results: Results) -> str:
+    lines = [f"- {name} {target.version}: {target.settings}" for name, target in results.targets.items()]
+    lines += [f"- {name}: SKIPPED, {reason}" for name, reason in results.skipped.items()]
+    return "## Versions and settings\n\n" + "\n".join(lines)

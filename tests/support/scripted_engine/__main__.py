@@ -1,0 +1,100 @@
+"""Starts the fake engine from the command line; it prints one JSON line when ready and nothing afterwards."""
+
+import argparse
+import asyncio
+import gc
+import signal
+import sys
+
+import msgspec
+import uvloop
+
+from tests.support.scripted_engine import fault_streams, fault_transport  # noqa: F401 - they register their faults
+from tests.support.scripted_engine.answers import Dialect, Prebuilt
+from tests.support.scripted_engine.control import ControlDoor
+from tests.support.scripted_engine.faults import start_fault
+from tests.support.scripted_engine.protocol import Engine, EngineProtocol
+from tests.support.scripted_engine.state import EngineState
+
+HOST = "127.0.0.1"
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="scripted_engine", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--control-port", type=int, default=0, help="the same door on a port that never stops")
+    parser.add_argument("--name", default="scripted", help="what `only=` in a marker is compared with")
+    parser.add_argument("--model", default="kimi-k2", help="the one served model name")
+    parser.add_argument("--chunks", type=int, default=16, help="content chunks when the request sets no max_tokens")
+    parser.add_argument("--chunk-interval-ms", type=float, default=0.0)
+    parser.add_argument("--first-chunk-ms", type=float, default=0.0)
+    parser.add_argument("--answer-ms", type=float, default=0.0, help="delay of a non-streamed answer")
+    parser.add_argument("--timestamps", action="store_true", help="each chunk's text is its send time in ns")
+    parser.add_argument("--exit-with-stdin", action="store_true", help="end when standard input closes")
+    return parser.parse_args()
+
+
+class Listener:
+    """The engine's port, which a test may close and open again."""
+
+    def __init__(self, engine: Engine, *, counted: bool) -> None:
+        """Not listening yet."""
+        self.engine = engine
+        self.counted = counted
+        self.server: asyncio.Server | None = None
+        self.port = 0
+
+    async def open(self, port: int) -> None:
+        """Listen; the port is kept for the next time."""
+        loop = asyncio.get_running_loop()
+        self.server = await loop.create_server(
+            lambda: EngineProtocol(self.engine, counted=self.counted), HOST, port, backlog=4096
+        )
+        self.port = self.server.sockets[0].getsockname()[1]
+
+    async def switch(self, accept: bool) -> None:
+        """Stop or start accepting; what is connected stays."""
+        if accept and self.server is None:
+            await self.open(self.port)
+        elif not accept and self.server is not None:
+            self.server.close()
+            self.server = None
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Run until a signal, or until standard input closes."""
+    loop = asyncio.get_running_loop()
+    answers = {
+        b"/v1/chat/completions": Prebuilt(Dialect(options.model, chat=True), timestamps=options.timestamps),
+        b"/v1/completions": Prebuilt(Dialect(options.model, chat=False), timestamps=options.timestamps),
+    }
+    engine = Engine(EngineState(options.name), options.model, answers)
+    engine.default_chunks = options.chunks
+    engine.interval = options.chunk_interval_ms / 1000
+    engine.first_chunk_delay = options.first_chunk_ms / 1000
+    engine.answer_delay = options.answer_ms / 1000
+    listener, control = Listener(engine, counted=True), Listener(engine, counted=False)
+    engine.fault = start_fault
+    engine.other = ControlDoor(engine, listener.switch)
+    await listener.open(options.port)
+    await control.open(options.control_port)
+
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    if options.exit_with_stdin:
+        loop.add_reader(sys.stdin.fileno(), stop.set)
+    # Everything built so far lives as long as the process; the collector need not walk it during a measurement.
+    gc.collect()
+    gc.freeze()
+    ready = {"port": listener.port, "control_port": control.port, "name": options.name}
+    sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
+    sys.stdout.flush()
+    await stop.wait()
+    for protocol in list(engine.protocols):
+        protocol.transport.abort()
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(arguments()))
