@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import httpx
 import msgspec
@@ -63,7 +63,7 @@ class _Answer(Struct, frozen=True):
 
     usage: _Usage | None = None
     choices: list[_Choice] = []
-    error: Raw | None = None
+    error: Any = None  # not Raw, which msgspec does not take in a union
 
 
 _ANSWER = msgspec.json.Decoder(_Answer)
@@ -90,8 +90,11 @@ class _ErrorBody(Struct, frozen=True):
 _ERROR = msgspec.json.Decoder(_ErrorBody, strict=False)
 
 # What an engine's message may say of the machine it runs on.
+# Engines repeat what callers wrote, so each branch starts at a boundary: the time stays linear in the message's length.
 _LEAKS = re.compile(
-    r"(?:[a-z]+://[^\s'\"]+)|(?:(?<![\w.])/(?:[\w.@+-]+/)+[\w.@+-]*)|(?:\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b)"
+    r"(?:(?<![A-Za-z])[A-Za-z]+://[^\s'\"]+)"
+    r"|(?:(?<![\w.])/(?:[\w.@+-]+/)+[\w.@+-]*)"
+    r"|(?:\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b)"
 )
 
 

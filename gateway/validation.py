@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -13,6 +15,7 @@ from msgspec import Struct
 from gateway.config_file import Document, FromEnvironment
 from gateway.config_file import Path as SettingPath
 from gateway.contracts.plugin import Secret
+from gateway.errors import ConfigError
 from gateway.registry import nearest
 
 T = TypeVar("T")
@@ -23,12 +26,17 @@ _WORDS: Mapping[type, str] = {
     int: "a whole number",
     float: "a number",
     str: "text",
+    FromEnvironment: "text",
     list: "a list",
     dict: "a mapping",
     Secret: "text",
     Path: "a path",
     type(None): "nothing",
 }
+# msgspec's names for the same, as they stand in its errors.
+_MSGSPEC_WORDS = {"int": "a whole number", "float": "a number", "str": "text", "array": "a list", "object": "a mapping"}
+
+_SEQUENCES = (list, tuple, set, frozenset)
 
 
 class Invalid:
@@ -80,13 +88,17 @@ class Validator:
             elif field.required:
                 self.problem((*path, name), f"missing; it must be {_describe(field.type)}")
                 complete = False
-        if not complete:
-            return INVALID
+        return self._instance(wanted, built, path) if complete else INVALID
+
+    def _instance(self, wanted: type[StructT], built: dict[str, Any], path: SettingPath) -> StructT | Invalid:
         try:
             return wanted(**built)
         except (TypeError, ValueError) as error:  # raised by a __post_init__
             self.problem(path, str(error))
-            return INVALID
+        except Exception as error:  # noqa: BLE001 - a stranger's __post_init__, perhaps before an INVALID in a list
+            if not self.problems:
+                self.problem(path, f"cannot be checked: {error!r}")
+        return INVALID
 
     def extension_settings(self, value: Any, wanted: type[StructT], path: SettingPath) -> StructT | Invalid:
         """Build a Struct that is wholly right; INVALID, and at least one problem more, if there is anything wrong."""
@@ -105,8 +117,15 @@ class Validator:
                 return self.convert(value, rest[0], path)
         if isinstance(wanted, type) and issubclass(wanted, Struct):
             return self.struct(value, wanted, path)
-        if origin in (list, tuple, set, frozenset) and isinstance(value, list):
+        if origin is Annotated and get_origin(arguments[0]) in (*_SEQUENCES, dict):
+            before = len(self.problems)
+            items = self.convert(value, arguments[0], path)
+            return self._leaf(items, wanted, path) if len(self.problems) == before else items
+        if origin in _SEQUENCES and isinstance(value, list):
             return origin([self.convert(item, arguments[0], (*path, index)) for index, item in enumerate(value)])
+        if origin is dict and arguments[0] is str and isinstance(value, dict):
+            converted = {key: self.convert(item, arguments[1], (*path, key)) for key, item in value.items()}
+            return {key: item for key, item in converted.items() if item is not INVALID}
         return self._leaf(value, wanted, path)
 
     def _leaf(self, value: Any, wanted: Any, path: SettingPath) -> Any:
@@ -119,6 +138,8 @@ class Validator:
 
 
 def _decode_custom(wanted: type, value: Any) -> Any:
+    if isinstance(value, wanted):
+        return value
     if wanted in (Secret, Path) and isinstance(value, str):
         return wanted(value)
     raise msgspec.ValidationError(f"Expected `{_word(wanted)}`, got `{_word(type(value))}`")
@@ -129,6 +150,9 @@ def _reason(error: msgspec.ValidationError, wanted: Any, value: Any) -> str:
     text = str(error).split(" - at ")[0]
     if text.startswith("Expected") and "got `" in text:
         return f"expected {_describe(wanted)}, got {_word(type(value))}"
+    if text.startswith("Invalid enum value"):
+        return f"expected {_describe(wanted)}"
+    text = re.sub(r"`(\w+)`", lambda match: _MSGSPEC_WORDS.get(match[1], match[0]), text)
     return text[0].lower() + text[1:]
 
 
@@ -138,6 +162,10 @@ def _describe(wanted: Any) -> str:
         return _describe(get_args(wanted)[0])
     if origin in (Union, types.UnionType):
         return " or ".join(_describe(argument) for argument in get_args(wanted))
+    if origin is Literal:
+        return " or ".join(repr(choice) for choice in get_args(wanted))
+    if isinstance(wanted, type) and issubclass(wanted, Enum):
+        return " or ".join(repr(choice.value) for choice in wanted)
     if isinstance(wanted, type) and issubclass(wanted, Struct):
         return "a mapping"
     return _word(origin or wanted)
@@ -148,8 +176,15 @@ def _word(kind: Any) -> str:
 
 
 def json_schema(wanted: type[Struct]) -> dict[str, Any]:
-    """The JSON Schema of a settings type, for editors and `moegate plugins --json`."""
-    return msgspec.json.schema(wanted, schema_hook=_schema_of_custom)
+    """The JSON Schema of a settings type, for editors and `moegate plugins --json`.
+
+    Raises:
+        ConfigError: a default cannot be written as JSON.
+    """
+    try:
+        return msgspec.json.schema(wanted, schema_hook=_schema_of_custom)
+    except TypeError as error:
+        raise ConfigError(f"{wanted.__name__} has no JSON Schema: {error}; give such a default by a factory") from error
 
 
 def _schema_of_custom(wanted: type) -> dict[str, Any]:

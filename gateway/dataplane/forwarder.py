@@ -6,6 +6,7 @@ first event. So a stream is accepted when its first event is no error.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import structlog
@@ -178,8 +179,11 @@ async def first_events(member: Member, response: UpstreamResponse, cutter: sse.E
         UpstreamError: the first event is an error, or none came.
     """
     events = b""
+    # Engines send their headers at once and then queue, some with comments meanwhile: it is the event that the
+    # first-byte timeout is meant for.
+    deadline = time.monotonic() + member.timeouts.first_byte_seconds
     while True:
-        chunk = await response.read_chunk()
+        chunk = await response.read_chunk(max(deadline - time.monotonic(), 0.0))
         if not chunk:
             raise UpstreamBroken(f"{member.replica.name} closed the stream before its first event")
         try:

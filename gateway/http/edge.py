@@ -55,7 +55,9 @@ class Edge:
 
 async def _send_with_id(send: Send, call_id: bytes, message: Any) -> None:
     if message["type"] == "http.response.start":
-        message["headers"] = [*message["headers"], (b"x-moegate-call-id", call_id)]
+        header = (b"x-moegate-call-id", call_id)
+        if header not in message["headers"]:  # Litestar takes other spellings of an inference path too, such as a last slash
+            message["headers"] = [*message["headers"], header]
     await send(message)
 
 

@@ -39,7 +39,7 @@ class ChatPeek(Peek, frozen=True, kw_only=True):
 
     messages: Raw
     max_completion_tokens: _Tokens | None = None
-    tools: Raw | None = None
+    tools: Raw = Raw(b"null")  # msgspec takes Raw alone for "anything", but not Raw in a union
 
     def __post_init__(self) -> None:
         start = _start(self.messages)
@@ -90,8 +90,7 @@ def answer_limit(found: ChatPeek | CompletionsPeek) -> int | None:
 
 def has_tools(found: ChatPeek | CompletionsPeek) -> bool:
     """Whether tools are declared."""
-    tools = found.tools if isinstance(found, ChatPeek) else None
-    return tools is not None and _start(tools) not in (b"null", b"[]")
+    return isinstance(found, ChatPeek) and _start(found.tools) not in (b"null", b"[]")
 
 
 def _start(raw: Raw) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from typing import TYPE_CHECKING
 
@@ -109,6 +110,9 @@ class ConnectionPool:
         except BaseException:
             connection.abort()
             raise
+        if connection.error is not None:  # The pool was closed meanwhile, or the engine is no HTTP server.
+            raise connection.error
+        roster.connection_opened(connection)
         return connection
 
     def _tls_for(self, origin: Origin) -> ssl.SSLContext | None:
@@ -127,4 +131,4 @@ def _reason(error: OSError | UnicodeError) -> str:
         return f"the TLS handshake failed: {error.reason or 'no reason given'}"
     if isinstance(error, UnicodeError):
         return "its host name cannot be looked up"
-    return error.strerror or type(error).__name__
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else type(error).__name__

@@ -21,10 +21,7 @@ _SLICE_BYTES: Final = 256 * 1024
 
 
 class Keeper(Protocol):
-    """Who is told what becomes of a connection; each call comes once."""
-
-    def connection_opened(self, connection: Connection) -> None:
-        """The socket (and TLS) is up."""
+    """Who is told what becomes of a connection; each call comes once at most."""
 
     def connection_gone(self, connection: Connection) -> None:
         """Not usable from here on; its received bytes can still be read. Comes even if it never opened."""
@@ -182,7 +179,6 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclasses of asyncio's, so a cast and not an isinstance.
         self._transport = cast("asyncio.Transport", transport)
-        self._keeper.connection_opened(self)
         if self.error is not None:  # Given up while it was being made.
             self._transport.abort()
 

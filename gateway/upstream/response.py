@@ -36,10 +36,13 @@ class UpstreamResponse:
                 return value
         return None
 
-    async def read_chunk(self) -> bytes:
+    async def read_chunk(self, within_seconds: float | None = None) -> bytes:
         """The next piece of the body: all that came since the last call; b"" at its end.
 
         One task at a time. What came before a failure is delivered before the failure is raised.
+
+        Args:
+            within_seconds: how long to wait for it; None for the idle timeout.
 
         Raises:
             UpstreamTimeout: nothing more came within the idle timeout.
@@ -48,8 +51,9 @@ class UpstreamResponse:
         connection = self._connection
         if connection is None:
             raise RuntimeError("the response is closed")
+        seconds = self._idle_seconds if within_seconds is None else within_seconds
         while not (chunk := connection.take()) and not connection.finished():
-            await connection.wait(self._idle_seconds)
+            await connection.wait(seconds)
             if self._connection is None:
                 # The connection may already serve another call.
                 raise UpstreamBroken("the response was closed while it was being read")

@@ -152,9 +152,13 @@ class Roster:
                 self._drained = self._loop.create_future()
             await asyncio.shield(self._drained)
 
-    # What connections report
+    # What becomes of connections
 
     def connection_opened(self, connection: Connection) -> None:
+        """Connecting has succeeded: from here on, and no sooner, the loop will report `connection_closed`.
+
+        uvloop closes the socket of a cancelled attempt without a word to the protocol, even after `connection_made`.
+        """
         self._sockets.add(connection)
         self.opened_total += 1
 

@@ -22,7 +22,7 @@ class SupervisorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
         stop_seconds: how long an engine may take to stop before it is killed.
     """
 
-    log_folder: Path = Path(".moegate/logs")
+    log_folder: Path = msgspec.field(default_factory=lambda: Path(".moegate/logs"))
     stop_seconds: Annotated[float, Meta(gt=0, le=600)] = 15.0
 
 
