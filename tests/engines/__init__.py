@@ -1,0 +1,1 @@
+"""Tests against real engines; `make test-engines` installs them first."""

@@ -1,0 +1,1 @@
+"""Real clients, a real gateway, real engines."""
