@@ -34,6 +34,7 @@ PATHS = {Operation.CHAT: "/v1/chat/completions", Operation.COMPLETIONS: "/v1/com
 _HEADERS = ((b"content-type", b"application/json"), (b"accept-encoding", b"identity"))
 _WANT_USAGE = Raw(b'{"include_usage":true}')
 _MAX_MESSAGE = 2_000
+RETRY_AFTER_SECONDS = 1.0
 
 _TOP_LEVEL = msgspec.json.Decoder(dict[str, Raw])
 _ENCODE = msgspec.json.Encoder().encode
@@ -127,7 +128,9 @@ class OpenAICompatible:
         """Tell an overload, which another replica may not have, from a refusal, which all would repeat."""
         found = _read_error(body)
         if status in self.overloaded_statuses:
-            return UpstreamOverloaded(f"status {status}: {found.message[:200]}")
+            return UpstreamOverloaded(
+                f"status {status}: {found.message[:200]}", retry_after_seconds=RETRY_AFTER_SECONDS
+            )
         if 400 <= status < 500 and status not in (401, 403, 404, 407):  # noqa: PLR2004 - the range of 4xx
             return UpstreamRefused(
                 clean(found.message) or f"The engine refused the request with status {status}.",

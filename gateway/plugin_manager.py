@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+from collections.abc import Callable
+from functools import partial
 
 import pluggy
 
@@ -30,29 +32,36 @@ def load_plugins(built_ins: tuple[str, ...] = BUILT_INS) -> pluggy.PluginManager
     """Register every plugin and check it against the hook specifications.
 
     Raises:
-        ConfigError: a plugin cannot be imported, or implements a hook that does not exist or that takes arguments.
+        ConfigError: a plugin cannot be imported, or implements no hook, one that does not exist, or one with arguments.
     """
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
-    try:
-        for name in built_ins:
-            manager.register(importlib.import_module(name), name)
-        _load_entry_points(manager)
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        raise ConfigError(f"plugin {_name_of(manager, error.plugin)!r} does not fit the hooks: {error}") from error
-    return manager
-
-
-def _load_entry_points(manager: pluggy.PluginManager) -> None:
+    for name in built_ins:
+        _register(manager, name, name, partial(importlib.import_module, name))
     for point in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
         if manager.has_plugin(point.name):
             raise ConfigError(f"two plugins are named {point.name!r}; one of them is the entry point {point.value!r}")
-        try:
-            module = point.load()
-        except Exception as error:
-            raise ConfigError(f"plugin {point.name!r} ({point.value}) cannot be imported: {error!r}") from error
-        manager.register(module, point.name)
+        _register(manager, point.name, point.value, point.load)
+    try:
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise _misfit(manager.get_name(error.plugin), error) from error
+    return manager
+
+
+def _register(manager: pluggy.PluginManager, name: str, source: str, load: Callable[[], object]) -> None:
+    try:
+        plugin = load()
+    except Exception as error:
+        raise ConfigError(f"plugin {name!r} ({source}) cannot be imported: {error!r}") from error
+    try:
+        manager.register(plugin, name)
+    except ValueError as error:
+        raise ConfigError(f"plugin {name!r} ({source}) is registered under another name already") from error
+    except pluggy.PluginValidationError as error:
+        raise _misfit(name, error) from error
+    if not manager.get_hookcallers(plugin):
+        raise ConfigError(f"plugin {name!r} ({source}) implements no hook; it must name a module with `@hookimpl`s")
 
 
 def version_of(plugin_name: str) -> str:
@@ -65,5 +74,6 @@ def version_of(plugin_name: str) -> str:
     return "unknown"
 
 
-def _name_of(manager: pluggy.PluginManager, plugin: object) -> str:
-    return manager.get_name(plugin) or repr(plugin)
+def _misfit(name: str | None, error: pluggy.PluginValidationError) -> ConfigError:
+    # pluggy's first line names the plugin by its module's path.
+    return ConfigError(f"plugin {name!r} does not fit the hooks: {str(error).partition(chr(10))[2] or error}")

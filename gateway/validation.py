@@ -108,6 +108,8 @@ class Validator:
 
     def convert(self, value: Any, wanted: Any, path: SettingPath) -> Any:
         """Convert one value to a type; INVALID, and at least one problem more, if that cannot be done."""
+        if wanted is Any:
+            return value  # whoever knows its type will look at it again
         origin, arguments = get_origin(wanted), get_args(wanted)
         if origin in (Union, types.UnionType):
             if value is None and type(None) in arguments:

@@ -106,7 +106,7 @@ class Attempt(Struct, frozen=True):
 class Outcome(Struct, kw_only=True):
     """How a call ended and what it cost. Times are seconds since the call was received; None means never reached.
 
-    `status` is the HTTP status the client got, or 0 when it left before one was sent.
+    `status` is the HTTP status the client got, or 499 when it left before the end.
     `streamed_events` counts the events relayed, which is not a count of tokens.
     """
 

@@ -16,6 +16,7 @@ from gateway.contracts.backend import Meter, Replica, ReplicaState
 from gateway.contracts.call import Attempt, Call, Outcome
 from gateway.contracts.policy import Attribution, AttributionPolicy
 from gateway.dataplane import sse
+from gateway.dataplane.placement import RETRY_AFTER_SECONDS
 from gateway.errors import (
     GatewayError,
     NoReplicaAvailable,
@@ -98,7 +99,9 @@ class Forwarder:
                 return answer
         if failure is not None:
             raise failure
-        raise NoReplicaAvailable(f"All replicas of {pool.model.name} are at their max_concurrent.")
+        raise NoReplicaAvailable(
+            f"All replicas of {pool.model.name} are at their max_concurrent.", retry_after_seconds=RETRY_AFTER_SECONDS
+        )
 
     async def _attempt(self, call: Call, member: Member, number: int) -> Answer:
         replica = member.replica
@@ -137,6 +140,8 @@ class Forwarder:
             cutter = sse.EventCutter(MAX_EVENT_BYTES)
             first = meter.feed_events(await first_events(member, response, cutter))
         else:
+            if content_type.startswith(b"text/event-stream"):  # it need not have an end
+                raise UpstreamBroken(f"{member.replica.name} answered with a stream that nobody asked for")
             cutter = None
             first = meter.read_body(await response.read(self._max_answer_bytes))
         if meter.error is not None:

@@ -30,7 +30,8 @@ def place(
     ranked: Sequence[Replica] = pool.available(call.operation)
     if not ranked:
         raise NoReplicaAvailable(
-            pool.why_unavailable(call.operation).capitalize() + ".", retry_after_seconds=RETRY_AFTER_SECONDS
+            f"{call.model.name} cannot be served now: {pool.why_unavailable(call.operation)}.",
+            retry_after_seconds=RETRY_AFTER_SECONDS,
         )
     decision.candidates = tuple(replica.name for replica in ranked)
     steps = []

@@ -7,7 +7,7 @@ from typing import Protocol
 from gateway.contracts.call import Call, Outcome
 from gateway.dataplane import sse
 from gateway.dataplane.forwarder import Answer
-from gateway.errors import GatewayError, UpstreamBroken
+from gateway.errors import GatewayError, UpstreamBroken, UpstreamError
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -67,9 +67,25 @@ async def relay(call: Call, answer: Answer, client: Client, outcome: Outcome) ->
 
 
 async def _relay_events(answer: Answer, cutter: sse.EventCutter, client: Client) -> None:
-    meter, response = answer.meter, answer.response
+    meter = answer.meter
     if answer.first:
         await client.write(answer.first, more=True)
+    try:
+        await _relay_chunks(answer, cutter, client)
+    except UpstreamError:
+        if meter.end_events() is not None:
+            raise
+        # All had been said: how the connection ends after `[DONE]` is no matter.
+    else:
+        failure = meter.end_events()
+        if failure is not None:
+            raise failure
+    await client.write(b"", more=False)
+
+
+async def _relay_chunks(answer: Answer, cutter: sse.EventCutter, client: Client) -> None:
+    """The one loop that runs per chunk."""
+    meter, response = answer.meter, answer.response
     while chunk := await response.read_chunk():
         try:
             events = cutter.cut(chunk)
@@ -81,7 +97,3 @@ async def _relay_events(answer: Answer, cutter: sse.EventCutter, client: Client)
                 await client.write(visible, more=True)
             if meter.error is not None:
                 raise meter.error
-    failure = meter.end_events()
-    if failure is not None:
-        raise failure
-    await client.write(b"", more=False)

@@ -56,7 +56,8 @@ class Edge:
 async def _send_with_id(send: Send, call_id: bytes, message: Any) -> None:
     if message["type"] == "http.response.start":
         header = (b"x-moegate-call-id", call_id)
-        if header not in message["headers"]:  # Litestar takes other spellings of an inference path too, such as a last slash
+        # Litestar takes other spellings of an inference path too, such as one with a last slash.
+        if header not in message["headers"]:
             message["headers"] = [*message["headers"], header]
     await send(message)
 

@@ -64,14 +64,16 @@ def handle_gateway_error(_: Request[Any, Any, Any], error: GatewayError) -> Resp
 
 def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """Litestar's handler for its own refusals: unknown path, wrong method, a body that does not fit."""
-    code = _CODES.get(error.status_code, "invalid_request" if error.status_code < 500 else "internal_error")  # noqa: PLR2004
+    ours = error.status_code >= 500  # noqa: PLR2004
+    code = _CODES.get(error.status_code, "internal_error" if ours else "invalid_request")
     message = {
         404: f"There is no {request.url.path} here.",
         405: f"{request.method} is not allowed on {request.url.path}.",
-    }.get(error.status_code, error.detail if error.status_code < 500 else "The gateway failed.")  # noqa: PLR2004
-    body = _ENCODE({"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}})
+    }.get(error.status_code, "The gateway failed." if ours else error.detail)
+    kind = "server_error" if ours else "invalid_request_error"
+    body = _ENCODE({"error": {"message": message, "type": kind, "param": None, "code": code}})
     headers = [(b"x-moegate-error", code.encode())]
-    if allow := (error.headers or {}).get("Allow"):
+    if allow := (error.headers or {}).get("allow"):
         headers.append((b"allow", allow.encode()))
     return _response(error.status_code, body, headers)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import structlog
 from msgspec import Struct
 
 from gateway.contracts.call import Call, Operation, Principal, Scope
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from litestar.types import HTTPScope, Receive, Send
 
     from gateway.contracts.plugin import Authenticator
+
+log = structlog.get_logger("moegate.http")
 
 ANONYMOUS = Principal(key_id="anonymous", key_name="anonymous", tenant="anonymous")
 
@@ -94,6 +97,9 @@ class Inference:
             await exchange.fail(error)
         except ClientLeft:
             return
+        except Exception:
+            log.exception("request crashed", call_id=scope["state"]["call_id"])
+            await exchange.fail(GatewayError("unexpected error"))
         else:
             exchange.watch()
             await self._serving.serve(call, pool, exchange)

@@ -68,6 +68,8 @@ def peek(operation: Operation, body: bytes) -> ChatPeek | CompletionsPeek:
         InvalidRequest: it is not JSON, not an object, or a field is of the wrong type or out of bounds; `param` names it.
     """
     try:
+        if not body.isascii():
+            body.decode()  # msgspec looks for invalid UTF-8 only in the fields that it builds
         found: ChatPeek | CompletionsPeek = _DECODERS[operation].decode(body)
     except msgspec.ValidationError as error:
         text, _, where = str(error).partition(" - at `$")

@@ -4,6 +4,7 @@
     head.py        the request's head, checked
     parser.py      bytes to responses, sans-IO
     protocol.py    one connection
+    endings.py     what a close means
     deadlines.py   the one timer
     roster.py      which connections there are and who holds them
     response.py    what a call holds

@@ -40,6 +40,7 @@ class Sweeper:
             self._arm(due)
 
     def stop(self) -> None:
+        """Look no more; harmless when nothing is due."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None

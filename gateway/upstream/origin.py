@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+_LAST_PORT: Final = 65535
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 # Letters, digits, dots, hyphens and underscores (compose service names have those); IPv6 is checked apart.
@@ -35,8 +36,8 @@ class Origin(Struct, frozen=True, cache_hash=True):
     def __post_init__(self) -> None:
         if self.scheme not in DEFAULT_PORTS:
             raise ValueError(f"the scheme must be http or https, not {self.scheme!r}")
-        if not 1 <= self.port <= 65535:
-            raise ValueError(f"the port must be between 1 and 65535, not {self.port}")
+        if not 1 <= self.port <= _LAST_PORT:
+            raise ValueError(f"the port must be between 1 and {_LAST_PORT}, not {self.port}")
         if ":" in self.host:
             _check_ipv6(self.host)
         elif not _HOST_NAME.fullmatch(self.host):

@@ -12,8 +12,10 @@ import httptools
 
 from gateway.errors import UpstreamBroken
 
+_FIRST_STATUS: Final = 100
 _SWITCHING_PROTOCOLS: Final = 101
 _FIRST_FINAL_STATUS: Final = 200
+_LAST_STATUS: Final = 599
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -147,10 +149,12 @@ class ResponseParser:
     # httptools' callbacks, in the order in which they come
 
     def on_message_begin(self) -> None:
+        """The first byte of a response, or of something after it."""
         if self.complete:
             raise _Stop
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """One header of the head, of an interim response's head, or a trailer."""
         if self.head_complete:
             return  # A trailer: the relay has sent its head already, so there is nowhere to put it.
         name = name.lower()
@@ -163,11 +167,12 @@ class ResponseParser:
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        """The blank line; the framing is known from here."""
         llhttp = self._llhttp
         if llhttp is None:  # Never while llhttp calls; the type checker cannot know.
             return
         status = llhttp.get_status_code()
-        if not _FIRST_FINAL_STATUS <= status < 600:
+        if not _FIRST_FINAL_STATUS <= status <= _LAST_STATUS:
             self._begin_interim(status)
             return
         if self._overhead_bytes > self._max_head_bytes:
@@ -186,12 +191,14 @@ class ResponseParser:
             raise _Stop
 
     def on_body(self, body: bytes) -> None:
+        """Data of one read within one chunk: bytes that httptools has copied out of the read."""
         self._chunks.append(body)
         self.buffered += len(body)
         self._overhead_bytes = 0
         self.advanced = True
 
     def on_message_complete(self) -> None:
+        """The end of a response or of an interim one."""
         if self._interim:
             self._interim = False
             self._chunked = False
@@ -203,7 +210,7 @@ class ResponseParser:
     def _begin_interim(self, status: int) -> None:
         if status == _SWITCHING_PROTOCOLS:
             self._refuse("it switches protocols, which was not asked for")
-        if not 100 <= status < _FIRST_FINAL_STATUS:
+        if not _FIRST_STATUS <= status < _FIRST_FINAL_STATUS:
             self._refuse("a status outside 100-599")
         self._interim = True
 

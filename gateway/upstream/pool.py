@@ -34,7 +34,7 @@ class ConnectionPool:
         # Bound to the loop of the first call: a pool may be made before any loop runs.
         self._roster: Roster | None = None
 
-    async def send(
+    async def send(  # noqa: PLR0913 - a request has that many parts, and building an object of them costs on each call
         self,
         origin: Origin,
         method: bytes,
@@ -83,6 +83,7 @@ class ConnectionPool:
         return UpstreamResponse(connection, roster, timeouts.idle_seconds, self._limits.max_body_bytes)
 
     def stats(self) -> PoolStats:
+        """What there is now; zeros before the first call."""
         return self._roster.stats() if self._roster is not None else PoolStats(0, 0, 0, 0, 0)
 
     async def aclose(self) -> None:

@@ -26,8 +26,8 @@ class UpstreamResponse:
         self._roster = roster
         self._idle_seconds = idle_seconds
         self._max_body_bytes = max_body_bytes
-        self.status = connection.status
-        self.headers = connection.headers
+        self.status = connection.parser.status
+        self.headers = connection.parser.headers
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header, named in lower case."""
@@ -45,7 +45,7 @@ class UpstreamResponse:
             within_seconds: how long to wait for it; None for the idle timeout.
 
         Raises:
-            UpstreamTimeout: nothing more came within the idle timeout.
+            UpstreamTimeout: nothing more came in time.
             UpstreamBroken: the body is malformed or cut short, or `close` was called meanwhile.
         """
         connection = self._connection

@@ -87,15 +87,14 @@ class Roster:
         self.reused_total = 0
 
     def stats(self) -> PoolStats:
+        """Count."""
         idle = sum(len(lane.idle) for lane in self._lanes.values())
         in_use = len(self._held)
         return PoolStats(idle + in_use, idle, in_use, self.opened_total, self.reused_total)
 
     def lane(self, origin: Origin) -> Lane:
-        lane = self._lanes.get(origin)
-        if lane is None:
-            lane = self._lanes[origin] = Lane(origin)
-        return lane
+        """The record of an origin; it is kept from its first connection to its last."""
+        return self._lanes.get(origin) or Lane(origin)
 
     def reuse(self, lane: Lane, sweep_seconds: float) -> Connection | None:
         """The connection that was released last, if one is idle: the one least likely to be closed under us.
@@ -115,12 +114,12 @@ class Roster:
         Raises:
             UpstreamUnreachable: the pool is closed, or the origin has all the connections it may have.
         """
-        lane = connection.lane
         if self.closed:
             raise UpstreamUnreachable("the connection pool is closed")
+        # While a kept connection failed this call, its lane may have been dropped and another call have made a new one.
+        lane = connection.lane = self._lanes.get(connection.lane.origin, connection.lane)
         if lane.open >= self._max_open:
             raise UpstreamUnreachable(f"{lane.label}: all {self._max_open} connections are in use")
-        # A lane is dropped with its last connection; this one may have been looked up before that.
         self._lanes[lane.origin] = lane
         lane.open += 1
         self._hold(connection, sweep_seconds)
@@ -163,6 +162,7 @@ class Roster:
         self.opened_total += 1
 
     def connection_gone(self, connection: Connection) -> None:
+        """It can serve no call any more: no longer held, idle, or counted."""
         lane = connection.lane
         if connection in self._held:
             self._held.discard(connection)
@@ -174,6 +174,7 @@ class Roster:
             self._lanes.pop(lane.origin, None)
 
     def connection_closed(self, connection: Connection) -> None:
+        """The loop is done with its socket."""
         self._sockets.discard(connection)
         if self._drained is not None and not self._sockets and not self._drained.done():
             self._drained.set_result(None)

@@ -32,7 +32,7 @@ class ContextFit:
         """Keep the replicas that can take prompt and answer together.
 
         Raises:
-            InvalidRequest: the answer alone is longer than the model's checkpoint could ever take.
+            InvalidRequest: the call is longer than the model's checkpoint could ever take.
         """
         answer = call.max_tokens or 1
         longest = call.model.checkpoint.context_length
@@ -44,6 +44,11 @@ class ContextFit:
         needed = int(len(call.body) / self._bytes_per_token) + answer
         if all(needed <= replica.context_length for replica in replicas):
             return replicas
+        if needed > longest:  # a 503 would have the caller try again for nothing
+            raise InvalidRequest(
+                f"The request is about {needed} tokens long, but {call.model.name} takes {longest} tokens, "
+                "prompt and answer together."
+            )
         return [replica for replica in replicas if needed <= replica.context_length]
 
 
