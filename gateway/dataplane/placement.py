@@ -29,10 +29,8 @@ def place(
         raise InvalidRequest(f"No backend of {call.model.name} serves {call.operation.value}; they serve: {known}.")
     ranked: Sequence[Replica] = pool.available(call.operation)
     if not ranked:
-        raise NoReplicaAvailable(
-            f"{call.model.name} cannot be served now: {pool.why_unavailable(call.operation)}.",
-            retry_after_seconds=RETRY_AFTER_SECONDS,
-        )
+        reason = pool.why_unavailable(call.operation)
+        raise NoReplicaAvailable(f"{reason[0].upper()}{reason[1:]}.", retry_after_seconds=RETRY_AFTER_SECONDS)
     decision.candidates = tuple(replica.name for replica in ranked)
     steps = []
     for name, policy in policies:

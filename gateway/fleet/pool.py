@@ -57,8 +57,10 @@ class Pool:
         """One line for people: why `available` is empty. Holds no address."""
         able = [member.replica for member in self.members if operation in member.replica.operations]
         if any(replica.state is ReplicaState.READY for replica in able):
-            return f"all replicas for {operation.value} are at their max_concurrent"
-        return "no replica is ready: " + "; ".join(f"{replica.name} is {replica.state.value}" for replica in able)
+            return f"all replicas of {self.model.name} that can serve {operation.value} are at their max_concurrent"
+        return f"no replica of {self.model.name} is ready: " + "; ".join(
+            f"{replica.name} is {replica.state.value}" for replica in able
+        )
 
     def not_ready_reasons(self) -> list[str] | None:
         """None if one replica is ready; else a line per replica."""

@@ -40,16 +40,17 @@ def build_app(
     Raises:
         litestar.exceptions.ImproperlyConfiguredException: two handlers want one path.
     """
-    # The guard stands on a router beside the inference routes: Litestar copies a guarded handler for every request.
-    guarded = Router(
-        "/",
-        route_handlers=[_list_models(door), _show_model(door), _healthz, _readyz(fleet), *plugin_handlers],
-        guards=[_require_key(door)],
-    )
+    # The guard stands on routers beside the inference routes: Litestar copies a guarded handler for every request.
+    # A router for each, because two handlers of one path are refused by the application, but not within one router.
+    guards = [_require_key(door)]
+    guarded = [
+        Router("/", route_handlers=[handler], guards=guards)
+        for handler in (_list_models(door), _show_model(door), _healthz, _readyz(fleet), *plugin_handlers)
+    ]
     return Litestar(
         route_handlers=[
             *(_inference(path, operation, inference) for path, operation in INFERENCE_ROUTES.items()),
-            guarded,
+            *guarded,
         ],
         exception_handlers={
             GatewayError: errors.handle_gateway_error,

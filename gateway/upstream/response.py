@@ -52,12 +52,15 @@ class UpstreamResponse:
         if connection is None:
             raise RuntimeError("the response is closed")
         seconds = self._idle_seconds if within_seconds is None else within_seconds
-        while not (chunk := connection.take()) and not connection.finished():
+        parser = connection.parser
+        while not parser.buffered:
+            if connection.finished():
+                return b""
             await connection.wait(seconds)
             if self._connection is None:
                 # The connection may already serve another call.
                 raise UpstreamBroken("the response was closed while it was being read")
-        return chunk
+        return connection.take()
 
     async def read(self, limit_bytes: int | None = None) -> bytes:
         """The rest of the body, whole.
