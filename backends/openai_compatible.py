@@ -146,9 +146,10 @@ class OpenAICompatible:
         if b'"error"' not in event:
             return None
         payload = sse.data(event)
-        return self._error_in(payload) if payload is not None else None
+        return self.error_in(payload) if payload is not None else None
 
-    def _error_in(self, payload: bytes) -> UpstreamError | None:
+    def error_in(self, payload: bytes) -> UpstreamError | None:
+        """The error that an event or an answer with status 200 holds; its own code says what kind it is."""
         try:
             if _ANSWER.decode(payload).error is None:
                 return None
@@ -199,7 +200,10 @@ class OpenAIMeter:
             or b'": ' in events  # an engine that writes JSON with spaces: the marks above would miss it
         ):
             return b"".join(event for event in sse.split(events) if self._look(event))
-        self.events += 1 if events.find(b"\n\n") == len(events) - 2 else sum(1 for _ in sse.split(events))
+        if events.find(b"\n\n") == len(events) - 2:
+            self.events += not events.startswith(b":")
+        else:
+            self.events += sum(not event.startswith(b":") for event in sse.split(events))
         return events
 
     def _look(self, event: bytes) -> bool:
@@ -212,7 +216,6 @@ class OpenAIMeter:
         if payload == b"[DONE]":
             self._done = True
             return True
-        self.events += 1
         try:
             found = _ANSWER.decode(payload)
         except msgspec.DecodeError:
@@ -225,6 +228,7 @@ class OpenAIMeter:
             self.usage = _usage(found.usage)
             if self._hide_usage and not found.choices:
                 return False
+        self.events += 1
         self._note_end(found)
         return True
 
@@ -247,7 +251,7 @@ class OpenAIMeter:
             self.error = UpstreamBroken("an answer that is not JSON")
             return body
         if found.error is not None:
-            self.error = self._backend.read_error(500, body)
+            self.error = self._backend.error_in(body)
         elif found.usage is not None:
             self.usage = _usage(found.usage)
         self._note_end(found)

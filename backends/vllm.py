@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -12,6 +13,8 @@ from gateway import Backend, BuildContext, Extension, NoSettings, Probe, Replica
 
 _RUNNING = "vllm:num_requests_running"
 _WAITING = "vllm:num_requests_waiting"
+# No NaN and no infinity: those are no count of requests.
+_NUMBER = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
 
 
 class VLLM(OpenAICompatible):
@@ -36,12 +39,8 @@ class VLLM(OpenAICompatible):
 
 def _gauge(metrics: str, name: str) -> int | None:
     """The sum of one gauge over its engines; None where the text does not have it."""
-    values = [
-        float(line.rpartition(" ")[2])
-        for line in metrics.splitlines()
-        if line.startswith(name) and line[len(name)] in "{ "
-    ]
-    return int(sum(values)) if values else None
+    values = re.findall(rf"^{name}(?:\{{.*\}})? ({_NUMBER})(?: \d+)?$", metrics, re.MULTILINE)
+    return int(sum(map(float, values))) if values else None
 
 
 def _build(_: NoSettings, __: BuildContext) -> Backend:

@@ -18,6 +18,7 @@ from gateway import config_file
 from gateway.composition.runtime import Runtime, build_runtime
 from gateway.errors import ConfigError, GatewayError
 from gateway.http.edge import Edge
+from gateway.http.protocol import BoundedHeadProtocol
 from gateway.registry import Registry
 from gateway.shared import SharedObjects
 
@@ -76,7 +77,7 @@ class Application:
         server = _Server(
             uvicorn.Config(
                 edge,
-                http="httptools",
+                http=BoundedHeadProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -98,6 +99,7 @@ class Application:
                 watcher.cancel()
                 if greeting is not None:
                     greeting.cancel()
+                await server.end_calls()
                 await asyncio.gather(*self._retiring, return_exceptions=True)
                 await edge_runtime(edge).stop()
         log.info("stopped")
@@ -112,7 +114,8 @@ class Application:
                 log.error("reload refused, the old configuration stays", problems=list(error.problems))
                 return
             old = edge_runtime(edge)
-            if runtime.settings.server != old.settings.server:
+            new, now = runtime.settings.server, old.settings.server
+            if (new.host, new.port, new.grace_seconds) != (now.host, now.port, now.grace_seconds):
                 log.warning("a change of server.host, port or grace_seconds takes a restart")
             runtime.start()
             await _catch_up(runtime, old)
@@ -159,6 +162,13 @@ class _Server(uvicorn.Server):
             return
         log.info("stopping, calls in flight may end", grace_seconds=self.config.timeout_graceful_shutdown)
         self.should_exit = True
+
+    async def end_calls(self) -> None:
+        """End what the stop did not wait for: a runtime lets go of what it holds when its last call is over."""
+        calls = list(self.server_state.tasks)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

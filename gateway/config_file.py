@@ -29,6 +29,13 @@ class FromEnvironment(str):
     __slots__ = ()
 
 
+class Unreadable:
+    """Stands where a value could not be read; the document's problems say why."""
+
+
+UNREADABLE = Unreadable()
+
+
 class Document(Struct, frozen=True):
     """A file's content as plain data, the line of each value, and what was wrong with the text itself."""
 
@@ -128,14 +135,17 @@ class _Builder:
         return mapping
 
     def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
+        before = len(self.problems)
         text = _VARIABLE.sub(lambda match: self._variable(match, path, node), node.value)
+        if len(self.problems) > before:
+            return UNREADABLE
         if text != node.value:
             return FromEnvironment(text)
         try:
             return self._constructor.construct_object(node)
         except (yaml.YAMLError, ValueError, LookupError, AttributeError):  # PyYAML's own, for `!!bool maybe` and such
             self._problem(path, "is of a YAML type that is not allowed here", node)
-            return None
+            return UNREADABLE
 
     def _variable(self, match: re.Match[str], path: Path, node: yaml.Node) -> str:
         name, default = match.groups()

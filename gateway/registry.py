@@ -79,6 +79,8 @@ class Registry:
             raise ConfigError(
                 f"two plugins register {name!r} in {entry.kind.hook}: {names[name].plugin!r} and {entry.plugin!r}"
             )
+        if entry.extension.automatic and entry.kind not in PLUGIN_KINDS:
+            raise ConfigError(f"plugin {entry.plugin!r}: {name!r} of {entry.kind.hook} cannot be automatic")
         names[name] = entry
 
     def __iter__(self) -> Iterator[Registered]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
-from gateway.config_file import Document, FromEnvironment
+from gateway.config_file import UNREADABLE, Document, FromEnvironment
 from gateway.config_file import Path as SettingPath
 from gateway.contracts.plugin import Secret
 from gateway.errors import ConfigError
@@ -59,6 +59,11 @@ class Validator:
     def __init__(self, document: Document) -> None:
         self.problems: list[str] = list(document.problems)
         self._document = document
+        self._unreadable = 0
+
+    @property
+    def _faults(self) -> int:
+        return len(self.problems) + self._unreadable
 
     def problem(self, path: SettingPath, text: str) -> None:
         """Note a fault that only the caller could see."""
@@ -102,12 +107,15 @@ class Validator:
 
     def extension_settings(self, value: Any, wanted: type[StructT], path: SettingPath) -> StructT | Invalid:
         """Build a Struct that is wholly right; INVALID, and at least one problem more, if there is anything wrong."""
-        before = len(self.problems)
+        before = self._faults
         built = self.struct(value, wanted, path)
-        return built if len(self.problems) == before else INVALID
+        return built if self._faults == before else INVALID
 
     def convert(self, value: Any, wanted: Any, path: SettingPath) -> Any:
-        """Convert one value to a type; INVALID, and at least one problem more, if that cannot be done."""
+        """Convert one value to a type; INVALID if that cannot be done, which is a problem unless it is one already."""
+        if value is UNREADABLE:
+            self._unreadable += 1
+            return INVALID
         if wanted is Any:
             return value  # whoever knows its type will look at it again
         origin, arguments = get_origin(wanted), get_args(wanted)
@@ -119,10 +127,14 @@ class Validator:
                 return self.convert(value, rest[0], path)
         if isinstance(wanted, type) and issubclass(wanted, Struct):
             return self.struct(value, wanted, path)
+        return self._container(value, wanted, path)
+
+    def _container(self, value: Any, wanted: Any, path: SettingPath) -> Any:
+        origin, arguments = get_origin(wanted), get_args(wanted)
         if origin is Annotated and get_origin(arguments[0]) in (*_SEQUENCES, dict):
-            before = len(self.problems)
+            before = self._faults
             items = self.convert(value, arguments[0], path)
-            return self._leaf(items, wanted, path) if len(self.problems) == before else items
+            return self._leaf(items, wanted, path) if self._faults == before else items
         if origin in _SEQUENCES and isinstance(value, list):
             return origin([self.convert(item, arguments[0], (*path, index)) for index, item in enumerate(value)])
         if origin is dict and arguments[0] is str and isinstance(value, dict):

@@ -53,9 +53,12 @@ def build_plugins(entries: Sequence[Entry], builder: Builder) -> dict[Kind, list
             builder.validator.problem((*where, "use"), error.message)
             continue
         _build_once(found, _rest(entry), where, builder, built)
+    unasked: dict[str, dict[Kind, Extension[Any]]] = {}
     for kind, extension in builder.registry.automatic():
         if extension.name not in used:
-            _build_once({kind: extension}, {}, ("plugins",), builder, built)
+            unasked.setdefault(extension.name, {})[kind] = extension
+    for found in unasked.values():
+        _build_once(found, {}, ("plugins",), builder, built)
     return built
 
 

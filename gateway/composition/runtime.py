@@ -164,12 +164,22 @@ def _build(settings: Settings, builder: Builder) -> Runtime:
     door = Door(authenticators, fleet.pools, anonymous=settings.server.anonymous)
     server = settings.server
     inference = Inference(door, serving, Limits(server.max_body_bytes, server.body_seconds, server.debug))
-    handlers: list[Any] = [handler for _, provider in plugins[Kind.ROUTES] for handler in provider.handlers]
     try:
-        app = build_app(inference, door, fleet, handlers)
+        app = build_app(inference, door, fleet, _handlers(plugins[Kind.ROUTES], builder))
     except ImproperlyConfiguredException as error:
-        raise ConfigError(f"plugins: two routes collide: {error.detail}") from error
+        builder.validator.problem(("plugins",), f"two routes collide: {error.detail}")
+        raise ConfigError(*builder.validator.problems) from error
     return Runtime(settings, fleet, app, recording, plugins[Kind.SERVICE], builder)
+
+
+def _handlers(providers: Sequence[Named], builder: Builder) -> list[Any]:
+    handlers: list[Any] = []
+    for name, provider in providers:
+        try:
+            handlers += provider.handlers
+        except Exception as error:  # noqa: BLE001 - a stranger's plugin; its fault belongs in the list with the others
+            builder.validator.problem(("plugins",), f"{name} cannot give its routes: {error!r}")
+    return handlers
 
 
 def _policies(builder: Builder, entries: Any, kind: Kind, name: str) -> list[Named]:

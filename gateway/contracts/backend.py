@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from gateway.contracts.call import Call, Checkpoint, Operation, Usage
 
@@ -117,7 +117,7 @@ class LaunchSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What every `launch:` block may say: the model folder, relative to the working directory, and the port."""
 
     model: Path
-    port: int
+    port: Annotated[int, Meta(ge=1, le=65_535)]
 
 
 class Launcher(Protocol):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
+
+import structlog
 
 from gateway.http.routes import INFERENCE_ROUTES
 
 if TYPE_CHECKING:
     from litestar.types import Receive, Send
 
+log = structlog.get_logger("moegate.http")
 
 # Ids are unique, not secret: the generator is seeded by the system once, and saves a system call per request.
 _getrandbits = random.Random().getrandbits  # noqa: S311
@@ -41,13 +45,19 @@ class Edge:
         if scope["type"] != "http":
             return  # no websockets here; the lifespan is the serve command's own
         call_id = new_call_id()
-        scope.setdefault("state", {})["call_id"] = call_id
+        state = scope.setdefault("state", {})
+        state["call_id"] = call_id
         if scope["path"] not in INFERENCE_ROUTES:  # those add the id themselves, without a wrapper around each chunk
             send = partial(_send_with_id, send, call_id.encode())
+        # For the inference endpoints: Litestar wraps `send` twice, and they would go through both for every chunk.
+        state["send"] = send
         runtime = self.current
         runtime.in_flight += 1
         try:
             await runtime.app(scope, receive, send)
+        except asyncio.CancelledError:
+            # Only a stop that waits no longer cancels from outside; the server would log it as a crash of ours.
+            log.warning("call ended by the stop", call_id=call_id)
         finally:
             runtime.in_flight -= 1
             runtime.left()

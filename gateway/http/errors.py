@@ -52,14 +52,16 @@ def headers_of(error: GatewayError) -> Headers:
     return headers
 
 
-def _response(status: int, body: bytes, headers: Headers) -> Response[bytes]:
+def _response(request: Request[Any, Any, Any], status: int, body: bytes, headers: Headers) -> Response[bytes]:
+    # The edge adds the id to other routes only, and Litestar refuses some requests before an inference route is asked.
+    headers = [*headers, (b"x-moegate-call-id", request.scope["state"]["call_id"].encode())]
     shown = {name.decode(): value.decode() for name, value in headers if name != b"content-type"}
     return Response(body, status_code=status, media_type=MediaType.JSON, headers=shown)
 
 
-def handle_gateway_error(_: Request[Any, Any, Any], error: GatewayError) -> Response[bytes]:
+def handle_gateway_error(request: Request[Any, Any, Any], error: GatewayError) -> Response[bytes]:
     """Litestar's handler for our own errors on ordinary routes."""
-    return _response(status_of(error), body_of(error), headers_of(error))
+    return _response(request, status_of(error), body_of(error), headers_of(error))
 
 
 def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -75,7 +77,7 @@ def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException)
     headers = [(b"x-moegate-error", code.encode())]
     if allow := (error.headers or {}).get("allow"):
         headers.append((b"allow", allow.encode()))
-    return _response(error.status_code, body, headers)
+    return _response(request, error.status_code, body, headers)
 
 
 def handle_crash(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

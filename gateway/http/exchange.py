@@ -28,12 +28,12 @@ class Exchange:
 
     __slots__ = ("_call_id", "_debug", "_receive", "_send", "_task", "_watcher", "gone", "headers", "started")
 
-    def __init__(self, scope: HTTPScope, receive: Receive, send: Send, *, debug: bool = False) -> None:
+    def __init__(self, scope: HTTPScope, receive: Receive, *, debug: bool = False) -> None:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.started = False
         self.gone = False
         self._receive = receive
-        self._send = send
+        self._send: Send = scope["state"]["send"]  # the edge's, without what wraps it on the way to here
         self._debug = debug
         self._call_id: str = scope["state"]["call_id"]
         self._task: asyncio.Task[object] | None = None

@@ -18,7 +18,7 @@ from gateway.http.exchange import ClientLeft, Exchange
 from gateway.registry import nearest
 
 if TYPE_CHECKING:
-    from litestar.types import HTTPScope, Receive, Send
+    from litestar.types import HTTPScope, Receive
 
     from gateway.contracts.plugin import Authenticator
 
@@ -82,9 +82,9 @@ class Inference:
         self._serving = serving
         self._limits = limits
 
-    async def handle(self, operation: Operation, scope: HTTPScope, receive: Receive, send: Send) -> None:
+    async def handle(self, operation: Operation, scope: HTTPScope, receive: Receive) -> None:
         """Serve one request to its end."""
-        exchange = Exchange(scope, receive, send, debug=self._limits.debug)
+        exchange = Exchange(scope, receive, debug=self._limits.debug)
         try:
             principal = self._door.authenticate(exchange.headers)
             if Scope.INFERENCE not in principal.scopes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -68,10 +67,9 @@ def _inference(path: str, operation: Operation, inference: Inference) -> Control
     It checks the key itself, before it reads the body.
     """
 
-    async def handle(scope: HTTPScope, receive: Receive, send: Send) -> None:
-        await handle_operation(scope, receive, send)
+    async def handle(scope: HTTPScope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - see Edge
+        await inference.handle(operation, scope, receive)
 
-    handle_operation = partial(inference.handle, operation)
     return asgi(path, copy_scope=False, name=f"inference_{operation.value}")(handle)
 
 

@@ -25,19 +25,24 @@ def sweep_seconds(timeouts: Timeouts) -> float:
 class Sweeper:
     """Calls `sweep(now)` when it is due; the answer says in how many seconds again, None for not until asked."""
 
-    __slots__ = ("_due", "_handle", "_loop", "_sweep")
+    __slots__ = ("_delay", "_due", "_handle", "_loop", "_sweep")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sweep: Callable[[float], float | None]) -> None:
         self._loop = loop
         self._sweep = sweep
         self._handle: asyncio.TimerHandle | None = None
         self._due = 0.0
+        self._delay = 0.0
 
     def within(self, seconds: float) -> None:
         """See to it that a sweep comes within so many seconds; mostly one is due already and this costs a comparison."""
-        due = self._loop.time() + seconds
-        if self._handle is None or due < self._due:
-            self._arm(due)
+        if self._handle is None:
+            self._arm(self._loop.time(), seconds)
+        elif seconds < self._delay:
+            # The timer was set for longer than that, but may have come close meanwhile.
+            now = self._loop.time()
+            if now + seconds < self._due:
+                self._arm(now, seconds)
 
     def stop(self) -> None:
         """Look no more; harmless when nothing is due."""
@@ -45,14 +50,15 @@ class Sweeper:
             self._handle.cancel()
             self._handle = None
 
-    def _arm(self, due: float) -> None:
+    def _arm(self, now: float, delay: float) -> None:
         self.stop()
-        self._due = due
-        self._handle = self._loop.call_at(due, self._run)
+        self._delay = delay
+        self._due = now + delay
+        self._handle = self._loop.call_at(self._due, self._run)
 
     def _run(self) -> None:
         self._handle = None
         now = self._loop.time()
         again = self._sweep(now)
         if again is not None:
-            self._arm(now + again)
+            self._arm(now, again)

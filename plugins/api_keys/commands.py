@@ -28,7 +28,11 @@ def generate(
     if file is None:
         typer.echo(generate_key())
         return
-    typer.echo(key_in(file))
+    try:
+        typer.echo(key_in(file))
+    except ValueError as error:
+        typer.echo(f"moegate: {error}", err=True)
+        raise typer.Exit(1) from None
 
 
 def key_in(file: Path) -> str:

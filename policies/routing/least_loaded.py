@@ -15,7 +15,7 @@ class LeastLoaded:
 
     def rank(self, call: Call, replicas: Sequence[Replica]) -> Sequence[Replica]:  # noqa: ARG002 - any call alike
         """Order by calls in flight over max_concurrent."""
-        if len(replicas) == 1:
+        if len(replicas) <= 1:
             return replicas
         self._turn += 1
         start = self._turn % len(replicas)
