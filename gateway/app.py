@@ -18,7 +18,7 @@ from gateway import config_file
 from gateway.composition.runtime import Runtime, build_runtime
 from gateway.errors import ConfigError, GatewayError
 from gateway.http.edge import Edge
-from gateway.http.protocol import BoundedHeadProtocol
+from gateway.http.protocol import PatientProtocol
 from gateway.registry import Registry
 from gateway.shared import SharedObjects
 
@@ -77,7 +77,7 @@ class Application:
         server = _Server(
             uvicorn.Config(
                 edge,
-                http=BoundedHeadProtocol,
+                http=PatientProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,

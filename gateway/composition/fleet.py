@@ -13,7 +13,7 @@ from gateway.errors import ConfigError
 from gateway.fleet.pool import Member, Pool, PooledFleet
 from gateway.registry import Kind
 from gateway.settings import ModelSettings, ReplicaSettings, Settings
-from gateway.upstream import Origin, Timeouts
+from gateway.upstream import HeaderBlock, Origin, Timeouts, encode_headers
 from gateway.validation import INVALID, readable
 
 
@@ -91,7 +91,16 @@ class _ReplicaBuilder:
         except ValueError as error:
             self._problem(("url",), str(error))
             return None
-        return self._member(backend, url, origin, base_path), plan
+        headers = self._headers()
+        return (self._member(backend, url, origin, base_path, headers), plan) if headers is not None else None
+
+    def _headers(self) -> HeaderBlock | None:
+        key = self._configured.api_key
+        try:
+            return encode_headers([(b"authorization", b"Bearer " + key.reveal().encode())] if key is not None else [])
+        except ValueError:
+            self._problem(("api_key",), "holds a character that a header must not hold, such as a line end")
+            return None
 
     def _backend(self) -> Backend | None:
         try:
@@ -119,7 +128,7 @@ class _ReplicaBuilder:
                 self._problem(("launch",), problem)
             return None
 
-    def _member(self, backend: Backend, url: str, origin: Origin, base_path: str) -> Member:
+    def _member(self, backend: Backend, url: str, origin: Origin, base_path: str, headers: HeaderBlock) -> Member:
         configured, checkpoint = self._configured, self._configured.checkpoint or self._model.checkpoint
         timeouts = self._parent.timeouts
         replica = Replica(
@@ -135,7 +144,6 @@ class _ReplicaBuilder:
         )
         # An unchanged replica keeps its state and its calls in flight over a reload.
         replica = self._builder.shared(("replica", _digest(replica)), lambda: replica)
-        key = configured.api_key
         return Member(
             replica=replica,
             backend=backend,
@@ -146,7 +154,7 @@ class _ReplicaBuilder:
                 first_byte_seconds=timeouts.first_byte_seconds,
                 idle_seconds=timeouts.idle_seconds,
             ),
-            headers=((b"authorization", b"Bearer " + key.reveal().encode()),) if key is not None else (),
+            headers=headers,
             labels=(
                 (b"x-moegate-backend", backend.kind.encode()),
                 (b"x-moegate-replica", configured.name.encode()),

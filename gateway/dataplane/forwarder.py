@@ -114,9 +114,10 @@ class Forwarder:
                 member.origin,
                 b"POST",
                 (member.base_path + request.path).encode(),
-                (*member.headers, *request.headers),
+                request.headers,
                 request.body,
                 member.timeouts,
+                prepared=member.headers,
             )
             return await self._accept(call, member, response, attribution)
         except BaseException:

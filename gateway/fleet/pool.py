@@ -11,13 +11,13 @@ from msgspec import Struct
 from gateway.contracts.backend import Backend, Replica, ReplicaState
 from gateway.contracts.call import Model, Operation
 from gateway.contracts.plugin import LaunchedReplica
-from gateway.upstream import Origin, Timeouts
+from gateway.upstream import HeaderBlock, Origin, Timeouts
 
 
 class Member(Struct, frozen=True, eq=False):
     """A replica with all that is needed to send a call there; built once per runtime.
 
-    `headers` are those that every request to the engine carries; `labels` those that every answer from it gets.
+    `headers` go with every request to the engine, encoded once; `labels` go with every answer from it.
     """
 
     replica: Replica
@@ -25,7 +25,7 @@ class Member(Struct, frozen=True, eq=False):
     origin: Origin
     base_path: str
     timeouts: Timeouts
-    headers: tuple[tuple[bytes, bytes], ...]
+    headers: HeaderBlock
     labels: tuple[tuple[bytes, bytes], ...]
 
 
