@@ -54,7 +54,8 @@ def headers_of(error: GatewayError) -> Headers:
 
 def _response(request: Request[Any, Any, Any], status: int, body: bytes, headers: Headers) -> Response[bytes]:
     # The edge adds the id to other routes only, and Litestar refuses some requests before an inference route is asked.
-    headers = [*headers, (b"x-moegate-call-id", request.scope["state"]["call_id"].encode())]
+    if call_id := request.scope["state"].get("call_id"):
+        headers = [*headers, (b"x-moegate-call-id", call_id.encode())]
     shown = {name.decode(): value.decode() for name, value in headers if name != b"content-type"}
     return Response(body, status_code=status, media_type=MediaType.JSON, headers=shown)
 

@@ -23,11 +23,12 @@ class PatientProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._in_head = True
+        self._in_body = False
         self._head_bytes = 0
 
     def data_received(self, data: bytes) -> None:
         """Count while the head is not complete; what came with its end is bounded by the size of one read."""
-        if self._in_head and b"pgrade:" in data:
+        if not self._in_body and b"pgrade:" in data:
             data = _deaf_to_upgrades(data)
         super().data_received(data)
         if self._in_head and not self.transport.is_closing():
@@ -42,8 +43,13 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is complete."""
-        self._in_head = False
+        self._in_head, self._in_body = False, True
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The next bytes begin another head."""
+        self._in_body = False
+        super().on_message_complete()
 
 
 def _deaf_to_upgrades(data: bytes) -> bytes:

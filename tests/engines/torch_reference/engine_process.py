@@ -16,6 +16,7 @@ import httpx
 import openai
 import pytest
 
+from backends.environments import MARKER, engines_root
 from backends.torch_reference.engine import ENGINE_VERSION
 
 PROJECT = Path(__file__).parents[3]
@@ -27,13 +28,11 @@ _READY = re.compile(r"torch_reference ready: \S+ on (?P<url>http://\S+) ")
 
 def engine_python() -> Path:
     """Return the interpreter of the engine's own environment, or fail saying how to make it."""
-    root = Path(os.environ.get("MOEGATE_ENGINES_DIR", "~/.cache/moegate/engines")).expanduser()
-    candidates = [root / f"torch-reference-{ENGINE_VERSION}" / "bin" / "python"]
+    folder = engines_root() / f"torch-reference-{ENGINE_VERSION}"
+    if (folder / MARKER).is_file():
+        return folder / "bin" / "python"
     if given := os.environ.get("MOEGATE_TORCH_REFERENCE_PYTHON"):
-        candidates.append(Path(given))
-    for candidate in candidates:
-        if candidate.exists():
-            return candidate
+        return Path(given)
     pytest.fail("the reference engine is not installed: run `make engine-torch-reference`", pytrace=False)
 
 

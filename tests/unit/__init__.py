@@ -1,0 +1,1 @@
+"""Unit tests: one folder a package, the same tree as the code."""

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from litestar import Litestar
+from litestar.testing import TestClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway import Attempt, Call, Decision, Ending, LaunchedReplica, Operation, Outcome, Replica, ReplicaState, Usage
+from plugins.prometheus import Counters, Prometheus, PrometheusSettings
+from tests.unit.builders import make_call, make_replica
+
+SERVED = Decision(candidates=("a", "b"), chosen="b")
+
+
+class Fleet:
+    def __init__(self, *replicas: Replica) -> None:
+        self._replicas = replicas
+
+    def replicas(self) -> Sequence[Replica]:
+        return self._replicas
+
+    def launched(self) -> Sequence[LaunchedReplica]:
+        return ()
+
+    def report(self, replica: Replica, state: ReplicaState, reason: str = "") -> None: ...
+
+
+def outcome(**changes: Any) -> Outcome:
+    fields = {
+        "ending": Ending.COMPLETED,
+        "status": 200,
+        "attempts": (Attempt("a", "vllm", "upstream_overloaded"), Attempt("b", "vllm")),
+        "usage": Usage(prompt_tokens=10, completion_tokens=5),
+        "streamed_events": 7,
+        "first_byte_seconds": 0.2,
+        "total_seconds": 1.5,
+    }
+    return Outcome(**{**fields, **changes})
+
+
+def samples(metrics: Prometheus) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """The page, as a scraper reads it: name and labels → value."""
+    with TestClient(Litestar(list(metrics.handlers), openapi_config=None)) as client:
+        page = client.get("/metrics")
+    assert page.headers["content-type"].startswith("text/plain")
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(page.text)
+        for sample in family.samples
+    }
+
+
+def value(metrics: Prometheus, name: str, **labels: str) -> float | None:
+    return samples(metrics).get((name, tuple(sorted(labels.items()))))
+
+
+@pytest.fixture
+def metrics() -> Prometheus:
+    return Prometheus(PrometheusSettings(), Counters(), Fleet(make_replica("a", in_flight=3), make_replica("b")))
+
+
+PLACED = {"model": "kimi-k2", "operation": "chat", "replica": "b"}
+
+
+async def test_a_call_is_counted_where_it_ended(metrics: Prometheus) -> None:
+    await metrics.record(make_call(), outcome(), SERVED)
+    await metrics.record(make_call(), outcome(), SERVED)
+    assert value(metrics, "moegate_calls_total", **PLACED, ending="completed", error="") == 2
+    assert value(metrics, "moegate_call_seconds_sum", **PLACED) == 3.0
+    assert value(metrics, "moegate_first_byte_seconds_count", **PLACED) == 2
+    assert value(metrics, "moegate_streamed_events_total", replica="b") == 14
+
+
+async def test_every_attempt_is_counted(metrics: Prometheus) -> None:
+    await metrics.record(make_call(), outcome(), SERVED)
+    assert value(metrics, "moegate_attempts_total", replica="a", backend="vllm", error="upstream_overloaded") == 1
+    assert value(metrics, "moegate_attempts_total", replica="b", backend="vllm", error="") == 1
+
+
+async def test_tokens_are_counted_by_class_and_what_is_unknown_is_not_zero(metrics: Prometheus) -> None:
+    await metrics.record(make_call(), outcome(usage=Usage(prompt_tokens=10, cached_tokens=0)), SERVED)
+    tokens = {"model": "kimi-k2", "replica": "b"}
+    assert value(metrics, "moegate_tokens_total", **tokens, **{"class": "prompt"}) == 10
+    assert value(metrics, "moegate_tokens_total", **tokens, **{"class": "cached"}) == 0
+    assert value(metrics, "moegate_tokens_total", **tokens, **{"class": "completion"}) is None
+
+
+async def test_a_call_that_was_never_placed_is_counted_too(metrics: Prometheus) -> None:
+    refused = outcome(
+        ending=Ending.FAILED, error_code="quota_exceeded", attempts=(), usage=None, first_byte_seconds=None
+    )
+    await metrics.record(make_call(), refused, Decision())
+    labels = {**PLACED, "replica": "none"}
+    assert value(metrics, "moegate_calls_total", **labels, ending="failed", error="quota_exceeded") == 1
+    assert value(metrics, "moegate_first_byte_seconds_count", **labels) is None
+
+
+def test_the_fleet_is_shown_as_it_is_at_that_moment(metrics: Prometheus) -> None:
+    labels = {"model": "kimi-k2", "replica": "a"}
+    assert value(metrics, "moegate_replica_in_flight", **labels) == 3
+    assert value(metrics, "moegate_replica_slots", **labels) == 4
+    states = {each: value(metrics, "moegate_replica_state", **labels, state=each.value) for each in ReplicaState}
+    assert states == {each: float(each is ReplicaState.READY) for each in ReplicaState}
+
+
+async def test_no_caller_can_make_a_label(metrics: Prometheus) -> None:
+    """Whatever callers send, the number of time series stays the same."""
+
+    def strange(number: int) -> Call:
+        return make_call(
+            call_id=f"{number:032x}",
+            requested_model=f"model {number}",
+            user=f"user {number}",
+            headers=((b"user-agent", b"agent %d" % number),),
+            body=b"%d" % number,
+        )
+
+    await metrics.record(strange(0), outcome(), SERVED)
+    before = samples(metrics).keys()
+    for number in range(1, 50):
+        await metrics.record(strange(number), outcome(finish_reason=f"reason {number}"), SERVED)
+    assert samples(metrics).keys() == before
+
+
+async def test_everything_carries_the_product_s_name_and_known_labels(metrics: Prometheus) -> None:
+    await metrics.record(make_call(operation=Operation.COMPLETIONS), outcome(), SERVED)
+    labels = {"model", "operation", "replica", "ending", "error", "backend", "class", "state", "le"}
+    for name, label_values in samples(metrics):
+        assert name.startswith("moegate_")
+        assert {label for label, _ in label_values} <= labels
+
+
+def test_counters_outlive_a_reload() -> None:
+    counters = Counters()
+    old = Prometheus(PrometheusSettings(), counters, Fleet(make_replica("gone")))
+    new = Prometheus(PrometheusSettings(), counters, Fleet(make_replica("here")))
+    assert old._counters is new._counters
+    assert {dict(labels).get("replica") for name, labels in samples(new) if name == "moegate_replica_slots"} == {"here"}
+
+
+@pytest.mark.parametrize("public", [True, False])
+def test_whether_a_scraper_needs_a_key_is_the_configuration_s_to_say(public: bool) -> None:
+    (handler,) = Prometheus(PrometheusSettings(path="/m", public=public), Counters(), Fleet()).handlers
+    handler_of_any_kind: Any = handler
+    assert handler_of_any_kind.opt["public"] is public
+    assert handler_of_any_kind.paths == {"/m"}
