@@ -18,10 +18,10 @@ HOST = "127.0.0.1"
 
 
 class TorchReferenceLaunch(LaunchSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The engine's own settings. `threads` are PyTorch's; None leaves it to PyTorch."""
+    """The engine's own settings. `threads` are PyTorch's; more than one pays only on a machine with cores to spare."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
-    threads: Annotated[int, Meta(ge=1)] | None = None
+    threads: Annotated[int, Meta(ge=1)] = 1
 
 
 class TorchReferenceLauncher:
@@ -45,9 +45,8 @@ class TorchReferenceLauncher:
             *("--host", HOST, "--port", str(launch.port)),
             *("--max-concurrent", str(max_concurrent)),
             *("--dtype", launch.dtype),
+            *("--threads", str(launch.threads)),
         ]
-        if launch.threads is not None:
-            argv += ["--threads", str(launch.threads)]
         root = Path(backends.__path__[0]).parent
         return LaunchPlan(tuple(argv), {"PYTHONPATH": str(root)}, f"http://{HOST}:{launch.port}")
 

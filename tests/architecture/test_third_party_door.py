@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import selectors
 import signal
 import socket
@@ -77,13 +78,14 @@ def client(fresh: FreshEnvironment, config: Path) -> Iterator[httpx.Client]:
 def wait_until_ready(gateway: subprocess.Popen[bytes], replicas: int) -> None:
     """Read the log until so many replicas have been found ready."""
     assert gateway.stderr is not None
-    lines: list[bytes] = []
+    log = b""
     with selectors.DefaultSelector() as selector:
         selector.register(gateway.stderr, selectors.EVENT_READ)
-        while sum(b'"state": "ready"' in line for line in lines) < replicas:
-            assert selector.select(READY_SECONDS), b"".join(lines).decode()
-            lines.append(gateway.stderr.readline())
-            assert lines[-1], b"".join(lines).decode()
+        while log.count(b'"state": "ready"') < replicas:
+            assert selector.select(READY_SECONDS), log.decode()
+            said = os.read(gateway.stderr.fileno(), 65_536)
+            assert said, log.decode()
+            log += said
 
 
 def ask(client: httpx.Client, **fields: Any) -> httpx.Response:

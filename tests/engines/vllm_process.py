@@ -17,7 +17,7 @@ from tests.support.gateway_process import free_port, poll
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTALLER = ROOT / "deploy" / "lab" / "engines" / "install.py"
-START_SECONDS = 300.0
+START_SECONDS = 600.0
 STOP_SECONDS = 30.0
 CONTEXT_LENGTH = 8192
 

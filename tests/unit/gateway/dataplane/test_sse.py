@@ -3,13 +3,15 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dataplane import sse
 from gateway.dataplane.sse import EventCutter, EventTooLong
 
 LIMIT = 1_000
+
+quickly = settings(max_examples=60)
 
 payloads = st.text(st.characters(exclude_characters="\r\n", exclude_categories=("Cs",)), max_size=12)
 line_ends = st.sampled_from(["\n", "\r\n", "\r"])
@@ -34,6 +36,7 @@ def pieces(stream: bytes, cuts: list[int]) -> list[bytes]:
     return [stream[start:end] for start, end in itertools.pairwise(at)]
 
 
+@quickly
 @given(streams(), st.lists(st.integers(0, 400)))
 def test_any_split_of_a_stream_gives_the_same_events(single: list[bytes], cuts: list[int]) -> None:
     stream = b"".join(single)
@@ -44,6 +47,7 @@ def test_any_split_of_a_stream_gives_the_same_events(single: list[bytes], cuts: 
     assert cutter.pending == b""
 
 
+@quickly
 @given(streams(), st.lists(st.integers(0, 400)), payloads)
 def test_what_has_no_end_yet_is_kept_back_and_nothing_else(single: list[bytes], cuts: list[int], rest: str) -> None:
     unfinished = b"data: " + rest.encode()
@@ -53,6 +57,7 @@ def test_what_has_no_end_yet_is_kept_back_and_nothing_else(single: list[bytes], 
     assert cutter.pending == unfinished
 
 
+@quickly
 @given(streams(), st.lists(st.integers(0, 400)))
 def test_an_event_leaves_as_soon_as_its_last_byte_is_there(single: list[bytes], cuts: list[int]) -> None:
     cutter, given_in, given_out = EventCutter(LIMIT), b"", b""
