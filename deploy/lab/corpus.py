@@ -38,6 +38,7 @@ TOOL_SKILLS: dict[str, float] = {
     "ask_back": 0.3,
     "remark": 0.4,
     "list_tools": 0.3,
+    "which_tool": 3.0,
     "text": 2.4,
 }
 DRILL_SHARE = 0.12
@@ -52,6 +53,7 @@ PERSONAS = [
     "You are Kimi, an AI assistant.",
 ]
 REMARKS = ["I like the {t} in {v}.", "The {t} in {v} was nice.", "My friend talked about the {t} of {v}."]
+WHICH_TOOL = ["Which tool is for the {t}?", "Which tool gives the {t}?", "Name the tool for the {t}."]
 TOOL_QUESTIONS = ["What tools do you have?", "Which tools can you use?", "List your tools.", "Name your tools."]
 
 
@@ -115,7 +117,7 @@ def talk(lex: Lexicon, conversation: Conversation, skill: str) -> None:
 def pick_tools(lex: Lexicon) -> list[Tool]:
     """One to four tools with different names and topics."""
     rng = lex.rng
-    wanted = rng.choice([1, 1, 1, 1, 2, 2, 2, 3, 3])
+    wanted = rng.choice([1, 1, 1, 2, 2, 2, 3, 3])
     tools: list[Tool] = []
     while len(tools) < wanted:
         tool = natural_tool(lex) if rng.random() < 0.3 else generic_tool(lex)
@@ -202,6 +204,10 @@ def tool_exchange(lex: Lexicon, conversation: Conversation, skill: str, *, last:
     if skill == "remark":
         form = rng.choice(REMARKS)
         conversation.say(form.format(t=request.tool.topic, v=lex.value()), "I see.")
+        return
+    if skill == "which_tool":
+        for tool in rng.choices(known, k=rng.randint(2, 5)):
+            conversation.say(rng.choice(WHICH_TOOL).format(t=tool.topic), tool.name)
         return
     if skill == "list_tools":
         form = rng.choice(TOOL_QUESTIONS)

@@ -26,6 +26,7 @@ SKILLS: list[tuple[str, bool]] = [
     ("call", True),
     ("parallel", True),
     ("ask_back", True),
+    ("which_tool", True),
     ("text", True),
 ]
 

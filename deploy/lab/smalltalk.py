@@ -198,12 +198,15 @@ def tell_and_ask(lex: Lexicon) -> list[Exchange]:
     name = lex.pick(PEOPLE) if rng.random() < 0.4 else lex.word().capitalize()
     place = lex.pick(CITIES) if rng.random() < 0.4 else lex.word().capitalize()
     color, thing = lex.pick(ADJECTIVES), lex.word()
+    homes = ["Where do I live?", "Where is my home?", "Where am I at home?"]
+    colors = [f"What color is my {thing}?", f"Which color has my {thing}?"]
+    words = ["Which word was it?", "What was the word?", "Tell me the word."]
     stories = [
         (rng.choice([f"My name is {name}.", f"I am {name}.", f"Hi, I am {name}."]), f"Nice to meet you, {name}.",
          rng.choice(["What is my name?", "Who am I?", "Do you remember my name?"]), f"Your name is {name}."),
-        (f"I live in {place}.", f"{place} sounds nice.", rng.choice(["Where do I live?", "Where is my home?", "Where am I at home?"]), f"You live in {place}."),
-        (f"My {thing} is {color}.", "I see.", rng.choice([f"What color is my {thing}?", f"Which color has my {thing}?"]), f"Your {thing} is {color}."),
-        (f"Remember the word {thing}.", f"I will remember {thing}.", rng.choice(["Which word was it?", "What was the word?", "Tell me the word."]), f"The word was {thing}."),
+        (f"I live in {place}.", f"{place} sounds nice.", rng.choice(homes), f"You live in {place}."),
+        (f"My {thing} is {color}.", "I see.", rng.choice(colors), f"Your {thing} is {color}."),
+        (f"Remember the word {thing}.", f"I will remember {thing}.", rng.choice(words), f"The word was {thing}."),
     ]  # fmt: skip
     told, noted, asked, answer = rng.choice(stories)
     return [(told, noted), (asked, answer)]

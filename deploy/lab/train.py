@@ -80,7 +80,7 @@ def pool(encoder: Encoder, seed: int, stage: Stage, room: int, longest: int, siz
     return batches
 
 
-def rate_factor(step: int, progress: float, *, warm_up: int = 60, decay_from: float = 0.2) -> float:
+def rate_factor(step: int, progress: float, *, warm_up: int = 60, decay_from: float = 0.64) -> float:
     """Linear warm-up, a plateau, then a straight line down to almost nothing."""
     if step < warm_up:
         return (step + 1) / warm_up
@@ -198,7 +198,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=Path(__file__).with_name("k2-tiny"), help="has tokenizer.json")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints")
-    parser.add_argument("--tokens", type=float, default=9e6, help="tokens of the whole training")
+    parser.add_argument("--tokens", type=float, default=9.3e6, help="tokens of the whole training")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--room", type=int, default=1400, help="tokens of one forward pass")
     parser.add_argument("--parts", type=int, default=3, help="forward passes per update")

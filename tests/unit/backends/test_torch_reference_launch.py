@@ -59,8 +59,8 @@ def test_it_is_told_what_to_serve_and_where(python: Path, model: Path) -> None:
     assert plan.url == "http://127.0.0.1:8041"
 
 
-def test_its_threads_are_pytorch_s_own_affair_unless_said(python: Path, model: Path) -> None:
-    assert "--threads" not in plan_of(model=model).argv
+def test_it_takes_one_thread_unless_more_are_asked_for(python: Path, model: Path) -> None:
+    assert option(plan_of(model=model), "--threads") == "1"
     assert option(plan_of(model=model, threads=2), "--threads") == "2"
 
 
