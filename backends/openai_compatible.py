@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import httpx
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
+from backends.openai_errors import clean, read_error_object
+from backends.openai_meter import OpenAIMeter, holds_error
 from gateway import (
     Backend,
     BuildContext,
@@ -23,7 +24,6 @@ from gateway import (
     Replica,
     ReplicaState,
     UpstreamRequest,
-    Usage,
     hookimpl,
 )
 from gateway.dataplane import sse
@@ -33,70 +33,10 @@ PATHS = {Operation.CHAT: "/v1/chat/completions", Operation.COMPLETIONS: "/v1/com
 
 _HEADERS = ((b"content-type", b"application/json"), (b"accept-encoding", b"identity"))
 _WANT_USAGE = Raw(b'{"include_usage":true}')
-_MAX_MESSAGE = 2_000
 RETRY_AFTER_SECONDS = 1.0
 
 _TOP_LEVEL = msgspec.json.Decoder(dict[str, Raw])
 _ENCODE = msgspec.json.Encoder().encode
-
-
-class _PromptDetails(Struct, frozen=True):
-    cached_tokens: int | None = None
-
-
-class _CompletionDetails(Struct, frozen=True):
-    reasoning_tokens: int | None = None
-
-
-class _Usage(Struct, frozen=True):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _CompletionDetails | None = None
-
-
-class _Choice(Struct, frozen=True):
-    finish_reason: str | None = None
-
-
-class _Answer(Struct, frozen=True):
-    """What we read of an answer or of one of its events."""
-
-    usage: _Usage | None = None
-    choices: list[_Choice] = []
-    error: Any = None  # not Raw, which msgspec does not take in a union
-
-
-_ANSWER = msgspec.json.Decoder(_Answer)
-
-
-class _ErrorObject(Struct, frozen=True):
-    message: str = ""
-    type: str | None = None
-    param: str | None = None
-    code: int | str | None = None
-
-
-class _ErrorBody(Struct, frozen=True):
-    """OpenAI nests the error; others write it flat, or as one string."""
-
-    error: _ErrorObject | str | None = None
-    message: str | None = None
-    type: str | None = None
-    param: str | None = None
-    code: int | str | None = None
-    detail: str | None = None
-
-
-_ERROR = msgspec.json.Decoder(_ErrorBody, strict=False)
-
-# What an engine's message may say of the machine it runs on.
-# Engines repeat what callers wrote, so each branch starts at a boundary: the time stays linear in the message's length.
-_LEAKS = re.compile(
-    r"(?:(?<![A-Za-z])[A-Za-z]+://[^\s'\"]+)"
-    r"|(?:(?<![\w.])/(?:[\w.@+-]+/)+[\w.@+-]*)"
-    r"|(?:\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b)"
-)
 
 
 class OpenAICompatible:
@@ -126,7 +66,7 @@ class OpenAICompatible:
 
     def read_error(self, status: int, body: bytes) -> UpstreamError:
         """Tell an overload, which another replica may not have, from a refusal, which all would repeat."""
-        found = _read_error(body)
+        found = read_error_object(body)
         if status in self.overloaded_statuses:
             return UpstreamOverloaded(
                 f"status {status}: {found.message[:200]}", retry_after_seconds=RETRY_AFTER_SECONDS
@@ -151,11 +91,11 @@ class OpenAICompatible:
     def error_in(self, payload: bytes) -> UpstreamError | None:
         """The error that an event or an answer with status 200 holds; its own code says what kind it is."""
         try:
-            if _ANSWER.decode(payload).error is None:
+            if not holds_error(payload):
                 return None
         except msgspec.DecodeError:
             return UpstreamBroken("an event that is not JSON")
-        code = _read_error(payload).code
+        code = read_error_object(payload).code
         status = int(code) if isinstance(code, int) or (isinstance(code, str) and code.isdigit()) else 500
         return self.read_error(status, payload)
 
@@ -176,88 +116,6 @@ class OpenAICompatible:
         return Probe(ReplicaState.UNREACHABLE, f"the probe was answered with {response.status_code}")
 
 
-class OpenAIMeter:
-    """Reads chunks of chat and completions. Only events that may hold something of interest are decoded."""
-
-    __slots__ = ("_backend", "_done", "_hide_usage", "error", "events", "finish_reason", "usage")
-
-    def __init__(self, backend: OpenAICompatible, *, hide_usage: bool) -> None:
-        self.usage: Usage | None = None
-        self.finish_reason: str | None = None
-        self.events = 0
-        self.error: UpstreamError | None = None
-        self._backend = backend
-        self._hide_usage = hide_usage
-        self._done = False
-
-    def feed_events(self, events: bytes) -> bytes:
-        """Count, and look closer only at events that hold usage, an end or an error."""
-        if (
-            b'"usage":{' in events
-            or b'"finish_reason":"' in events
-            or b"[DONE]" in events
-            or b'"error"' in events
-            or b'": ' in events  # an engine that writes JSON with spaces: the marks above would miss it
-        ):
-            return b"".join(event for event in sse.split(events) if self._look(event))
-        if events.find(b"\n\n") == len(events) - 2:
-            self.events += not events.startswith(b":")
-        else:
-            self.events += sum(not event.startswith(b":") for event in sse.split(events))
-        return events
-
-    def _look(self, event: bytes) -> bool:
-        """Take one event; say whether the client shall see it."""
-        payload = sse.data(event)
-        if self.error is not None:
-            return False
-        if payload is None:
-            return True
-        if payload == b"[DONE]":
-            self._done = True
-            return True
-        try:
-            found = _ANSWER.decode(payload)
-        except msgspec.DecodeError:
-            self.error = UpstreamBroken("an event that is not JSON")
-            return False
-        if found.error is not None:
-            self.error = self._backend.read_first_event(event)
-            return False
-        if found.usage is not None:
-            self.usage = _usage(found.usage)
-            if self._hide_usage and not found.choices:
-                return False
-        self.events += 1
-        self._note_end(found)
-        return True
-
-    def _note_end(self, found: _Answer) -> None:
-        for choice in found.choices:
-            if choice.finish_reason is not None:
-                self.finish_reason = choice.finish_reason
-        if self.finish_reason == "abort":
-            self.error = UpstreamBroken("the engine aborted the request")
-
-    def end_events(self) -> UpstreamError | None:
-        """A stream without `[DONE]` was cut short, however politely its connection was closed."""
-        return None if self._done else UpstreamBroken("the stream ended without [DONE]")
-
-    def read_body(self, body: bytes) -> bytes:
-        """Find the usage of a plain answer; its bytes stay as they are."""
-        try:
-            found = _ANSWER.decode(body)
-        except msgspec.DecodeError:
-            self.error = UpstreamBroken("an answer that is not JSON")
-            return body
-        if found.error is not None:
-            self.error = self._backend.error_in(body)
-        elif found.usage is not None:
-            self.usage = _usage(found.usage)
-        self._note_end(found)
-        return body
-
-
 def _with_usage(stream_options: Raw) -> Raw:
     """The client's own stream options, with usage asked for."""
     try:
@@ -266,33 +124,6 @@ def _with_usage(stream_options: Raw) -> Raw:
         return _WANT_USAGE
     fields["include_usage"] = Raw(b"true")
     return Raw(_ENCODE(fields))
-
-
-def _usage(found: _Usage) -> Usage:
-    prompt, completion = found.prompt_tokens_details, found.completion_tokens_details
-    return Usage(
-        prompt_tokens=found.prompt_tokens,
-        completion_tokens=found.completion_tokens,
-        cached_tokens=prompt.cached_tokens if prompt is not None else None,
-        reasoning_tokens=completion.reasoning_tokens if completion is not None else None,
-    )
-
-
-def _read_error(body: bytes) -> _ErrorObject:
-    """Read any of the shapes that engines write errors in."""
-    try:
-        found = _ERROR.decode(body)
-    except msgspec.DecodeError:
-        return _ErrorObject()
-    if isinstance(found.error, _ErrorObject):
-        return found.error
-    text = found.error or found.message or found.detail or ""
-    return _ErrorObject(text, found.type, found.param, found.code)
-
-
-def clean(message: str) -> str:
-    """An engine's message without addresses and file paths, and not without end."""
-    return _LEAKS.sub("…", message)[:_MAX_MESSAGE]
 
 
 def _build(_: NoSettings, __: BuildContext) -> Backend:

@@ -96,15 +96,16 @@ def test_settings_are_documented_and_cannot_be_changed(name: str) -> None:
 
 
 def test_seconds_bytes_and_ports_say_so_in_their_names() -> None:
-    """A number that is a duration or a size carries its unit; what is a plain count does not."""
+    """A number without a unit in its name is a count, and is called like one."""
     numbers = {
         field.name
         for settings in ALL_SETTINGS.values()
         for field in msgspec.structs.fields(settings)
-        if any(word in field.name for word in ("timeout", "interval", "delay", "size", "ttl", "period"))
-        and not isinstance(field.type, type)
+        if {int, float}
+        & {field.type, *get_args(field.type), *(inner for each in get_args(field.type) for inner in get_args(each))}
     }
-    assert numbers == set()
+    unnamed = {name for name in numbers if not name.endswith(("_seconds", "_bytes", "bytes_per_token", "port"))}
+    assert unnamed == {"context_length", "max_attempts", "max_concurrent", "per_key", "threads"}
 
 
 @pytest.mark.parametrize("entry", REGISTERED, ids=lambda entry: f"{entry.kind.value}-{entry.extension.name}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.sources import PACKAGES, ROOT, package_files, text, users_of
+from tests.architecture.sources import PACKAGES, ROOT, imported, package_files, text, tree, users_of
 
 
 def test_the_import_contracts_hold() -> None:
@@ -70,6 +70,14 @@ def test_a_plugin_that_knows_litestar_gives_routes() -> None:
         folder = str(Path(name).parent)
         siblings = [name] if folder == "plugins" else [each for each in plugins if each.startswith(folder)]
         assert any("def moegate_routes" in text(each) for each in siblings), name
+
+
+def test_hooks_are_called_at_start_up_and_by_nobody_else() -> None:
+    """pluggy is for registering. What calls a hook builds the registry or the command line; neither is on a call's way."""
+    callers = {
+        name for name in package_files() if {"gateway.registry.call_hook", "gateway.hookspecs"} & imported(tree(name))
+    }
+    assert callers == {"gateway/cli/__init__.py", "gateway/plugin_manager.py", "gateway/__init__.py"}
 
 
 def test_importing_the_authoring_surface_starts_no_server() -> None:

@@ -61,7 +61,7 @@ def client(fresh: FreshEnvironment, config: Path) -> Iterator[httpx.Client]:
     """Asks a gateway that `moegate serve` runs in the fresh environment."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    argv = [fresh.bin / "moegate", "serve", "-c", config, "--port", str(port), "--log-format", "json"]
+    argv = [str(fresh.bin / "moegate"), "serve", "-c", str(config), "--port", str(port), "--log-format", "json"]
     gateway = subprocess.Popen(argv, cwd=fresh.folder, env=environment_variables(), stderr=subprocess.PIPE)
     try:
         wait_until_ready(gateway, replicas=2)

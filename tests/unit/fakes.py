@@ -16,10 +16,11 @@ from gateway.errors import (
     UpstreamRefused,
     UpstreamTimeout,
 )
-from gateway.upstream import HeaderBlock, Headers, Origin, Timeouts
+from gateway.upstream import HeaderBlock, Headers, Origin, Timeouts, encode_headers
 
 EVENT_STREAM = ((b"content-type", b"text/event-stream"),)
 JSON = ((b"content-type", b"application/json"),)
+NO_HEADERS = encode_headers(())
 
 Piece = bytes | BaseException | asyncio.Event
 """What a body is made of: bytes that come, an error instead of more, or a gate to wait at."""
@@ -77,10 +78,11 @@ class FakeResponse:
 class Sent:
     """A request as an engine would get it."""
 
-    def __init__(self, origin: Origin, target: bytes, headers: Headers, body: bytes) -> None:
+    def __init__(self, origin: Origin, target: bytes, headers: Headers, prepared: HeaderBlock, body: bytes) -> None:
         self.host = origin.host
         self.target = target
         self.headers = tuple(headers)
+        self.prepared = prepared
         self.body = body
 
 
@@ -104,10 +106,10 @@ class FakeConnections:
         body: bytes,
         timeouts: Timeouts,
         *,
-        prepared: HeaderBlock = b"",
+        prepared: HeaderBlock = NO_HEADERS,
     ) -> FakeResponse:
         assert method == b"POST"
-        self.sent.append(Sent(origin, target, headers, body))
+        self.sent.append(Sent(origin, target, headers, prepared, body))
         while isinstance(reply := self._replies.pop(0), asyncio.Event):
             await reply.wait()
         if isinstance(reply, BaseException):

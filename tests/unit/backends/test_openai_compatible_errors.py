@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.openai_compatible import OpenAICompatible, clean
+from backends.openai_compatible import OpenAICompatible
+from backends.openai_errors import clean
 from gateway import ReplicaState
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamOverloaded, UpstreamRefused
 from tests.unit.builders import make_replica

@@ -45,8 +45,3 @@ def test_each_takes_nothing_and_says_what_it_returns(hook: str) -> None:
 def test_each_is_known_to_the_plugin_manager(hook: str) -> None:
     caller: Any = getattr(load_plugins(()).hook, hook)
     assert caller.has_spec()
-
-
-def test_none_is_called_on_a_call_s_way() -> None:
-    """pluggy is for registering: `call_hook` and the plugin manager are the only ones that use it."""
-    assert "once, at start-up" in (hookspecs.__doc__ or "")

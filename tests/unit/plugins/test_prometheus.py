@@ -133,11 +133,13 @@ async def test_everything_carries_the_product_s_name_and_known_labels(metrics: P
         assert {label for label, _ in label_values} <= labels
 
 
-def test_counters_outlive_a_reload() -> None:
+async def test_counters_outlive_a_reload() -> None:
     counters = Counters()
     old = Prometheus(PrometheusSettings(), counters, Fleet(make_replica("gone")))
     new = Prometheus(PrometheusSettings(), counters, Fleet(make_replica("here")))
-    assert old._counters is new._counters
+    for runtime in (old, new):
+        await runtime.record(make_call(), outcome(), SERVED)
+    assert value(new, "moegate_calls_total", **PLACED, ending="completed", error="") == 2
     assert {dict(labels).get("replica") for name, labels in samples(new) if name == "moegate_replica_slots"} == {"here"}
 
 

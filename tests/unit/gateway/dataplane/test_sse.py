@@ -30,45 +30,48 @@ def streams(draw: st.DrawFn) -> list[bytes]:
     return [event.encode() for event in draw(st.lists(events(end), max_size=6))]
 
 
-def pieces(stream: bytes, cuts: list[int]) -> list[bytes]:
-    """The stream, cut at those places."""
-    at = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
-    return [stream[start:end] for start, end in itertools.pairwise(at)]
+@st.composite
+def packets(draw: st.DrawFn, rest: st.SearchStrategy[str] | None = None) -> tuple[list[bytes], bytes, list[bytes]]:
+    """A stream's single events, what is left unfinished at its end, and the packets that it comes in."""
+    single = draw(streams())
+    unfinished = b"data: " + draw(rest).encode() if rest is not None else b""
+    stream = b"".join(single) + unfinished
+    cuts = draw(st.sets(st.integers(0, len(stream)), max_size=8))
+    at = sorted({*cuts, 0, len(stream)})
+    return single, unfinished, [stream[start:end] for start, end in itertools.pairwise(at)]
 
 
 @quickly
-@given(streams(), st.lists(st.integers(0, 400)))
-def test_any_split_of_a_stream_gives_the_same_events(single: list[bytes], cuts: list[int]) -> None:
-    stream = b"".join(single)
+@given(packets())
+def test_any_split_of_a_stream_gives_the_same_events(drawn: tuple[list[bytes], bytes, list[bytes]]) -> None:
+    single, _, pieces = drawn
     cutter = EventCutter(LIMIT)
-    seen = [cutter.cut(piece) for piece in pieces(stream, cuts)]
-    assert b"".join(seen) == stream
+    seen = [cutter.cut(piece) for piece in pieces]
+    assert b"".join(seen) == b"".join(single)
     assert [event for cut in seen for event in sse.split(cut)] == single
     assert cutter.pending == b""
 
 
 @quickly
-@given(streams(), st.lists(st.integers(0, 400)), payloads)
-def test_what_has_no_end_yet_is_kept_back_and_nothing_else(single: list[bytes], cuts: list[int], rest: str) -> None:
-    unfinished = b"data: " + rest.encode()
+@given(packets(payloads))
+def test_what_has_no_end_yet_is_kept_back_and_nothing_else(drawn: tuple[list[bytes], bytes, list[bytes]]) -> None:
+    single, unfinished, pieces = drawn
     cutter = EventCutter(LIMIT)
-    seen = b"".join(cutter.cut(piece) for piece in pieces(b"".join(single) + unfinished, cuts))
-    assert seen == b"".join(single)
+    assert b"".join(cutter.cut(piece) for piece in pieces) == b"".join(single)
     assert cutter.pending == unfinished
 
 
-@quickly
-@given(streams(), st.lists(st.integers(0, 400)))
-def test_an_event_leaves_as_soon_as_its_last_byte_is_there(single: list[bytes], cuts: list[int]) -> None:
-    cutter, given_in, given_out = EventCutter(LIMIT), b"", b""
-    for piece in pieces(b"".join(single), cuts):
-        given_in += piece
-        given_out += cutter.cut(piece)
-        whole, length = 0, 0
-        for event in single:
-            length += len(event)
-            whole = length if length <= len(given_in) else whole
-        assert len(given_out) == whole
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 11])
+def test_an_event_leaves_as_soon_as_its_last_byte_is_there(end: bytes, size: int) -> None:
+    single = [b"data: a" + end * 2, b": b" + end * 2, b"event: c" + end + b"data: d" + end + b"data:" + end * 2]
+    stream = b"".join(single)
+    ends = list(itertools.accumulate(len(event) for event in single))
+    cutter, given_out = EventCutter(LIMIT), 0
+    for start in range(0, len(stream), size):
+        given_out += len(cutter.cut(stream[start : start + size]))
+        assert given_out == max((each for each in ends if each <= start + size), default=0)
+    assert given_out == len(stream)
 
 
 def test_a_packet_that_ends_with_an_event_is_not_copied() -> None:

@@ -14,7 +14,8 @@ from plugins.engine_supervisor.process import EngineProcess, EngineStatus
 
 PATIENCE_SECONDS = 30.0
 
-# What every child knows: `report(WORD)` opens the call; `stubborn()` makes SIGTERM do nothing.
+# What every child knows: `report(WORD)` opens the call; `stubborn()` makes SIGTERM do nothing; `wait()` ends when the
+# call does, so that no child outlives its test, whatever is wrong with what is tested.
 _PROLOGUE = """
 import os, signal, socket, sys
 def report(word):
@@ -24,8 +25,7 @@ def report(word):
 def stubborn():
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 def wait():
-    while True:
-        signal.pause()
+    call.recv(1)
 """
 
 WAITS = "report('lives'); wait()"
