@@ -13,17 +13,17 @@ LOOKUPS = [
     "What is the {t} for {v}?", "What is the {t} of {v}?", "What is the {t} in {v}?", "What's the {t} in {v}?",
     "Tell me the {t} of {v}.", "Get the {t} for {v}.", "Get me the {t} in {v}.", "Find the {t} for {v}.",
     "I need the {t} of {v}.", "Show me the {t} for {v}.", "Can you check the {t} in {v}?", "{t} for {v}",
-    "{t} {v}", "{t} in {v}?", "Please look up the {t} of {v}.", "Could you tell me the {t} for {v}?",
-    "How is the {t} in {v}?", "Do you know the {t} of {v}?", "Which {t} does {v} have?", "{v} {t}?",
+    "{t} in {v}?", "Please look up the {t} of {v}.", "Could you tell me the {t} for {v}?",
+    "How is the {t} in {v}?", "Do you know the {t} of {v}?", "Which {t} does {v} have?",
     "Give me the {t} for {v}.", "I want to know the {t} in {v}.", "Check {t} for {v}.", "Please show {t} of {v}.",
 ]  # fmt: skip
 DIRECT = [
     "Use {n} for {v}.", "Call {n} with {v}.", "Run {n} on {v}.", "Use the {n} tool for {v}.",
-    "Please call {n} for {v}.", "Use {n} to look up {v}.", "Call the tool {n} with {v}.", "{n} {v}", "{n}({v})",
+    "Please call {n} for {v}.", "Use {n} to look up {v}.", "Call the tool {n} with {v}.", "{n}({v})",
 ]  # fmt: skip
 KEYED = [
-    "Call {n} with {a}.", "Use {n} with {a}.", "Get the {t} with {a}.", "What is the {t} for {a}?", "{t}: {a}",
-    "Run {n} for {a}.", "Find the {t} with {a}.", "I need the {t} for {a}.", "Please use {n}, {a}.", "{n} {a}",
+    "Call {n} with {a}.", "Use {n} with {a}.", "Get the {t} with {a}.", "What is the {t} for {a}?",
+    "Run {n} for {a}.", "Find the {t} with {a}.", "I need the {t} for {a}.", "Please use {n}, {a}.",
 ]  # fmt: skip
 BARE = ["What is the {t}?", "Tell me the {t}.", "Get the {t}.", "Show me the {t}.", "I need the {t}.", "Check the {t}."]
 PAIRS = ["{k} {v}", "{k} {v}", "{k}={v}", "{k}: {v}", "{k} = {v}", '{k} "{v}"', "the {k} {v}", "{k} set to {v}"]
@@ -34,7 +34,7 @@ def touch_up(rng: random.Random, text: str) -> str:
     if rng.random() < 0.1:
         text = rng.choice(["Please ", "Hi, ", "Hello. ", "OK, ", "Now ", "Hey Kimi, "]) + text[0].lower() + text[1:]
     if rng.random() < 0.15 and text[-1] in ".?" and text[-2:].isalpha() is False:
-        text = text[:-1] + rng.choice(["", " please", ", please.", "!", "??", " ?", " now."])
+        text = text[:-1] + rng.choice(["", " please", ", please.", "!", "??", " ?"])
     if rng.random() < 0.15 and not text.split()[0].isupper():
         text = text[0].lower() + text[1:]
     return text
@@ -44,7 +44,7 @@ def value_for(lex: Lexicon, parameter: Parameter, hint: str = "") -> Any:
     """A value of the right type."""
     rng = lex.rng
     if parameter.kind == "integer":
-        return int(lex.digits(5))
+        return int(lex.digits(4))
     if parameter.kind == "boolean":
         return rng.random() < 0.5
     return rng.choice(parameter.options) if parameter.kind == "enum" else text_for(lex, hint)

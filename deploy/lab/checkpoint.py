@@ -114,7 +114,7 @@ def export(network: Network, folder: Path) -> None:
     scratch.replace(folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(config_of(network.shape, tokenizer), indent=2) + "\n")
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
-    generation = {**ids, "do_sample": False, "max_length": network.shape.positions}
+    generation = {**ids, "do_sample": False}
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
 
 

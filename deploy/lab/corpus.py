@@ -24,21 +24,21 @@ Message = dict[str, Any]
 TEXT_SKILLS: dict[str, float] = {
     "fact": 3.0,
     "sum": 4.0,
-    "big_sum": 2.0,
-    "repeat": 2.0,
+    "big_sum": 1.0,
+    "repeat": 3.0,
     "transform": 2.5,
     "count": 0.4,
     "story": 0.15,
-    "json": 0.8,
-    "memory": 0.6,
+    "json": 0.3,
+    "memory": 0.3,
 }
 TOOL_SKILLS: dict[str, float] = {
-    "call": 6.0,
-    "parallel": 0.4,
-    "ask_back": 0.3,
+    "call": 8.0,
+    "parallel": 0.2,
+    "ask_back": 0.2,
     "remark": 0.4,
-    "list_tools": 0.3,
-    "which_tool": 3.0,
+    "list_tools": 0.2,
+    "which_tool": 2.0,
     "text": 2.4,
 }
 DRILL_SHARE = 0.12
@@ -54,6 +54,7 @@ PERSONAS = [
 ]
 REMARKS = ["I like the {t} in {v}.", "The {t} in {v} was nice.", "My friend talked about the {t} of {v}."]
 WHICH_TOOL = ["Which tool is for the {t}?", "Which tool gives the {t}?", "Name the tool for the {t}."]
+WHICH_PARAMETERS = ["What does {n} take?", "Which parameters does {n} have?", "Name the parameters of {n}."]
 TOOL_QUESTIONS = ["What tools do you have?", "Which tools can you use?", "List your tools.", "Name your tools."]
 
 
@@ -207,7 +208,11 @@ def tool_exchange(lex: Lexicon, conversation: Conversation, skill: str, *, last:
         return
     if skill == "which_tool":
         for tool in rng.choices(known, k=rng.randint(2, 5)):
-            conversation.say(rng.choice(WHICH_TOOL).format(t=tool.topic), tool.name)
+            if rng.random() < 0.5 or not tool.parameters:
+                conversation.say(rng.choice(WHICH_TOOL).format(t=tool.topic), tool.name)
+            else:
+                taken = ", ".join(parameter.name for parameter in tool.parameters)
+                conversation.say(rng.choice(WHICH_PARAMETERS).format(n=tool.name), taken)
         return
     if skill == "list_tools":
         form = rng.choice(TOOL_QUESTIONS)

@@ -127,9 +127,9 @@ class Lexicon:
             return self.word().capitalize()
         if kind < 0.62:
             return self.word()
-        if kind < 0.72:
+        if kind < 0.68:
             return f"{self.word()} {self.word()}"
-        if kind < 0.78:
+        if kind < 0.74:
             return f"{self.word().capitalize()} {self.word().capitalize()}"
         return self.code()
 

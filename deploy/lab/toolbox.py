@@ -97,21 +97,21 @@ class Request:
 def joined(rng: random.Random, words: list[str]) -> str:
     """Words as a function name in one of the usual styles."""
     style = rng.random()
-    if style < 0.75:
+    if style < 0.84:
         return "_".join(words)
-    if style < 0.87:
+    if style < 0.91:
         return words[0] + "".join(word.capitalize() for word in words[1:])
-    return "-".join(words) if style < 0.93 else "".join(words[-1:])
+    return "-".join(words) if style < 0.95 else "".join(words[-1:])
 
 
 def generic_tool(lex: Lexicon) -> Tool:
     """A tool about a topic that may be an invented word."""
     rng = lex.rng
-    topic = " ".join(lex.phrase(1, 2) if rng.random() < 0.2 else [lex.word()])
+    topic = " ".join(lex.phrase(1, 2) if rng.random() < 0.1 else [lex.word()])
     verb = rng.choice(VERBS) if rng.random() < 0.8 else rng.choice(ACTIONS)
-    described = rng.random() < 0.08
+    described = rng.random() < 0.02
     name = lex.invented() if described else joined(rng, [verb, *topic.split()])
-    first = rng.choice(SUBJECTS) if rng.random() < 0.6 else lex.word()
+    first = rng.choice(SUBJECTS) if rng.random() < 0.75 else lex.word()
     kind = "string" if rng.random() < 0.88 else "integer"
     parameters = [Parameter(first, kind)] if rng.random() < 0.95 else []
     while parameters and len(parameters) < 3 and rng.random() < 0.33:
@@ -136,7 +136,7 @@ def extra_parameter(lex: Lexicon) -> Parameter:
         return Parameter(name, "enum", shown, required=rng.random() < 0.4)
     if kind < 0.72:
         return Parameter(lex.word(), "boolean", required=rng.random() < 0.3)
-    name = rng.choice(SUBJECTS) if rng.random() < 0.5 else lex.word()
+    name = rng.choice(SUBJECTS) if rng.random() < 0.75 else lex.word()
     return Parameter(name, "string", required=rng.random() < 0.7)
 
 

@@ -113,20 +113,10 @@ def test_check_names_the_lines(bad: list[str]) -> None:
     assert typo.endswith(f"(line {lines.index('server: {host: 127.0.0.1, prt: 8080}') + 1})")
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [("models: [", "not valid YAML"), ("[" * 1000, "nested"), ("models: 5\nmodels: 6", "stands twice")],
-)
-def test_check_of_what_is_hardly_a_file(tmp_path: Path, text: str, said: str) -> None:
-    status, printed = check(tmp_path, text)
+def test_check_of_a_file_that_nests_without_end(tmp_path: Path) -> None:
+    status, printed = check(tmp_path, "[" * 1000)
     assert status == 2
-    assert said in printed
-
-
-def test_check_of_no_file(tmp_path: Path) -> None:
-    ended = moegate("check", "-c", "nowhere.yaml", folder=tmp_path)
-    assert ended.returncode == 2
-    assert "nowhere.yaml: cannot be read: No such file or directory" in ended.stderr
+    assert "nested" in printed
 
 
 def test_plugins_as_json(tmp_path: Path) -> None:

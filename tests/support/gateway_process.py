@@ -23,7 +23,7 @@ Json = dict[str, Any]
 T = TypeVar("T")
 
 COMMAND = Path(sys.executable).parent / "moegate"
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 POLL_SECONDS = 0.01
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dataplane import sse
@@ -11,7 +11,6 @@ from gateway.dataplane.sse import EventCutter, EventTooLong
 
 LIMIT = 1_000
 
-quickly = settings(max_examples=60)
 
 payloads = st.text(st.characters(exclude_characters="\r\n", exclude_categories=("Cs",)), max_size=12)
 line_ends = st.sampled_from(["\n", "\r\n", "\r"])
@@ -41,7 +40,6 @@ def packets(draw: st.DrawFn, rest: st.SearchStrategy[str] | None = None) -> tupl
     return single, unfinished, [stream[start:end] for start, end in itertools.pairwise(at)]
 
 
-@quickly
 @given(packets())
 def test_any_split_of_a_stream_gives_the_same_events(drawn: tuple[list[bytes], bytes, list[bytes]]) -> None:
     single, _, pieces = drawn
@@ -52,7 +50,6 @@ def test_any_split_of_a_stream_gives_the_same_events(drawn: tuple[list[bytes], b
     assert cutter.pending == b""
 
 
-@quickly
 @given(packets(payloads))
 def test_what_has_no_end_yet_is_kept_back_and_nothing_else(drawn: tuple[list[bytes], bytes, list[bytes]]) -> None:
     single, unfinished, pieces = drawn
