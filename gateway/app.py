@@ -113,6 +113,9 @@ class Application:
             except ConfigError as error:
                 log.error("reload refused, the old configuration stays", problems=list(error.problems))
                 return
+            except Exception:
+                log.exception("reload crashed, the old configuration stays")
+                return
             old = edge_runtime(edge)
             new, now = runtime.settings.server, old.settings.server
             if (new.host, new.port, new.grace_seconds) != (now.host, now.port, now.grace_seconds):

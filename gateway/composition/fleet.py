@@ -126,7 +126,9 @@ class _ReplicaBuilder:
         except ConfigError as error:
             for problem in error.problems:
                 self._problem(("launch",), problem)
-            return None
+        except Exception as error:  # noqa: BLE001 - a stranger's backend; its fault belongs in the list with the others
+            self._problem(("launch",), f"{backend.kind} cannot be launched: {error!r}")
+        return None
 
     def _member(self, backend: Backend, url: str, origin: Origin, base_path: str, headers: HeaderBlock) -> Member:
         configured, checkpoint = self._configured, self._configured.checkpoint or self._model.checkpoint
