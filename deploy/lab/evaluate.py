@@ -36,7 +36,6 @@ ROWS: dict[str, tuple[str, bool, int]] = {
     "two calls at once": ("parallel", True, 1),
     "question needs no tool": ("text", True, 1),
     "remark, not a question": ("remark", True, 1),
-    "list the tools": ("list_tools", True, 1),
     "name the tool for a topic": ("which_tool", True, 1),
 }
 

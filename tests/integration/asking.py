@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,7 +17,8 @@ PROMPT = "a prompt that must stay private"
 DONE = b"[DONE]"
 
 # What a client must never read of the machine behind the gateway.
-PRIVATE = ("127.0.0.1", "localhost", "http://", "/home", "/opt", "/root", "/work", "Traceback", ".py", "EngineCore")
+HERE = str(Path(__file__).parents[2])
+PRIVATE = ("127.0.0.1", "localhost", "http://", "/home", "/opt", HERE, "Traceback", ".py", "EngineCore")
 
 
 def chat(*, fault: str = "", model: str = "kimi-k2", **fields: Any) -> Json:
