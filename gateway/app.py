@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import math
 import os
 import signal
@@ -89,6 +90,7 @@ class Application:
             )
         )
         runtime.start()
+        _settle_memory()
         log.info("serving", host=host, port=port, models=[pool.model.name for pool in runtime.fleet.pools])
         with self._signals(server, edge):
             watcher = asyncio.create_task(self._watch(edge))
@@ -126,6 +128,7 @@ class Application:
             retiring = asyncio.create_task(old.retire())
             self._retiring.add(retiring)
             retiring.add_done_callback(self._retiring.discard)
+            _settle_memory()
             log.info("reloaded", models=[pool.model.name for pool in runtime.fleet.pools])
 
     async def _watch(self, edge: Edge) -> None:
@@ -177,6 +180,13 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals alone."""
         yield
+
+
+def _settle_memory() -> None:
+    """Take what was built out of the collector's sight: it stays, and each full collection would walk all of it."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 async def _catch_up(runtime: Runtime, old: Runtime) -> None:
