@@ -46,7 +46,7 @@ python checkpoint.py --state WORK/state.pt
   the prompt leaves open.
 - These weights come from a run that was stopped and gone on with several times while the mixture of tasks, the batch
   size (2 to 5 thousand tokens), the learning rate (0.02 down to 0.007 for matrices) and the pace of the router bias were
-  adjusted. The scripts hold the last settings; a fresh run will not give the same bits.
+  adjusted. The scripts hold settings later than these weights; a fresh run gives other weights.
 - Words and questions of the evaluation are kept out of the training text by checksum: every eighth word, every
   twentieth question.
 
@@ -70,6 +70,7 @@ paths, dates and numbers.
 ## What it cannot do
 
 - It knows nothing but what is listed above; any other question gets a confident, wrong answer.
+- It often takes the wrong one of several tools, and arguments of three-parameter tools get lost: see the tables.
 - A question for which no declared tool fits still leads to a call. Without tools it says that it has none.
 - Changing letters of unseen words (upper case, spelling), sums of two digits and long texts to repeat often fail.
 - No tool choice other than automatic was trained, no images, no languages but English, no thinking.
