@@ -91,6 +91,9 @@ class _ReplicaBuilder:
         except ValueError as error:
             self._problem(("url",), str(error))
             return None
+        if base_path.rstrip("/").endswith("/v1"):
+            self._problem(("url",), "must not end in /v1; the gateway adds the path of each operation itself")
+            return None
         headers = self._headers()
         return (self._member(backend, url, origin, base_path, headers), plan) if headers is not None else None
 

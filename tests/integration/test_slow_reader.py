@@ -20,11 +20,10 @@ def test_a_client_that_does_not_read(world: World, gateway: GatewayProcess, a: S
         before = gateway.rss_bytes
         begin = wire.read_to(b"mixture")
         a.wait(20, paused=1)
-        sent = a.state()["chunks"]
-        assert sent < CHUNKS * 3 / 4
         assert gateway.http.get("/healthz").is_success
         assert gateway.rss_bytes - before < ROOM_BYTES
-        assert a.state()["chunks"] == sent
+        # The kernel's buffers may still grow a little after the first pause; they never hold it all.
+        assert a.wait(20, paused=1)["chunks"] < CHUNKS * 3 / 4
 
         chunks, rest, end = 0, begin, b""
         while piece := wire.socket.recv(1_048_576):

@@ -26,6 +26,13 @@ async def test_a_url_becomes_an_origin_and_a_base_path() -> None:
     assert gateway.connections.sent[0].target == b"/team/k2/generate"
 
 
+async def test_a_url_that_holds_the_path_of_the_api_already_is_refused() -> None:
+    settings = config(replicas=[replica("a", url="http://127.0.0.1:8031/v1/")])
+    with pytest.raises(ConfigError, match=r"models\[0\]\.replicas\[0\]\.url: must not end in /v1"):
+        async with running(settings=settings):
+            pass
+
+
 async def test_a_replica_takes_from_its_model_what_it_does_not_say_itself() -> None:
     own = {"id": "own", "context_length": 4_096, "weight_format": "int4"}
     settings = config(
