@@ -111,7 +111,7 @@ def test_any_answer_can_be_read(status: int, body: bytes) -> None:
         ("No such file: '/models/kimi-k2/config.json'", "/models"),
         ('File "/usr/lib/python3.11/site.py", line 3', "site.py"),
         ("failed in ~/.cache/huggingface/hub", "huggingface"),
-        ("path=/root/.cache/x", "/root"),
+        ("path=/home/kimi/.cache/x", "/home"),
         ("(/var/run/engine.sock)", "engine.sock"),
     ],
 )
