@@ -76,7 +76,9 @@ def test_a_client_that_leaves_stops_the_engine(
     headers = {"authorization": f"Bearer {KEY}"}
     if stream:
         with gateway.http.stream("POST", "/v1/chat/completions", json=body, headers=headers) as response:
-            next(response.iter_bytes())
+            # Kept by name: an iterator that is thrown away closes its response.
+            received = response.iter_bytes()
+            next(received)
             poll(lambda: running(model) == 1, "the engine works")
     else:
         with pytest.raises(httpx.ReadTimeout):

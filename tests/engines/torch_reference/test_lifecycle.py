@@ -104,7 +104,9 @@ def test_a_client_that_leaves_the_queue_is_forgotten(small_engine: Engine, strea
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_full_queue_says_so_and_when_to_come_again(small_engine: Engine, stream: bool) -> None:
-    callers = [Caller(small_engine, ENDLESS) for _ in range(3)]
+    callers = [Caller(small_engine, ENDLESS) for _ in range(2)]
+    eventually(lambda: small_engine.metric("requests_running") == 2)
+    callers.append(Caller(small_engine, ENDLESS))
     eventually(lambda: small_engine.metric("requests_waiting") == 1)
     reply = small_engine.http.post("/v1/completions", json=SHORT | {"stream": stream})
     assert reply.status_code == 503
