@@ -15,6 +15,7 @@ from gateway import (
     Backend,
     BuildContext,
     Call,
+    Capability,
     Extension,
     Launcher,
     Meter,
@@ -44,6 +45,7 @@ class OpenAICompatible:
 
     kind: ClassVar[str] = "openai_compatible"
     operations: ClassVar[frozenset[Operation]] = frozenset(PATHS)
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
     launcher: ClassVar[Launcher | None] = None
     probe_path: ClassVar[str] = "/v1/models"
     # 400 is not here: an engine that finds a request wrong finds it wrong everywhere.
@@ -99,7 +101,15 @@ class OpenAICompatible:
         status = int(code) if isinstance(code, int) or (isinstance(code, str) and code.isdigit()) else 500
         return self.read_error(status, payload)
 
-    def new_meter(self, call: Call) -> Meter:
+    def objection(self, call: Call, replica: Replica) -> str | None:  # noqa: ARG002 - what is not known is tried
+        """Nothing is known of such an engine, so nothing is held against it."""
+        return None
+
+    def abort(self, request: UpstreamRequest) -> UpstreamRequest | None:  # noqa: ARG002
+        """A closed connection is enough."""
+        return None
+
+    def new_meter(self, call: Call, request: UpstreamRequest) -> Meter:  # noqa: ARG002
         """A meter that hides usage from a client that did not ask for it."""
         return OpenAIMeter(self, hide_usage=call.stream and not call.wants_usage)
 

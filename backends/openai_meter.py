@@ -52,13 +52,14 @@ class ErrorReader(Protocol):
 class OpenAIMeter:
     """Reads chunks of chat and completions. Only events that may hold something of interest are decoded."""
 
-    __slots__ = ("_backend", "_done", "_hide_usage", "error", "events", "finish_reason", "usage")
+    __slots__ = ("_backend", "_done", "_hide_usage", "error", "events", "finish_reason", "transforms", "usage")
 
     def __init__(self, backend: ErrorReader, *, hide_usage: bool) -> None:
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
         self.events = 0
         self.error: UpstreamError | None = None
+        self.transforms: list[str] = []
         self._backend = backend
         self._hide_usage = hide_usage
         self._done = False

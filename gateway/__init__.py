@@ -2,6 +2,7 @@
 
 from gateway.contracts.backend import (
     Backend,
+    Capability,
     Launcher,
     LaunchPlan,
     LaunchSettings,
@@ -51,6 +52,7 @@ __all__ = [
     "BuildContext",
     "Call",
     "CallTransform",
+    "Capability",
     "Checkpoint",
     "Decision",
     "Ending",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
 from gateway.contracts.call import Checkpoint
@@ -12,6 +13,11 @@ from gateway.contracts.plugin import Secret
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
+DefaultName = Literal[
+    "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty",
+    "max_tokens", "stop",
+]  # fmt: skip
+ReasoningField = Literal["reasoning_content", "reasoning"]
 
 Entry = dict[str, Any]
 """One item of a list of extensions: `use: NAME`, and that extension's own settings beside it."""
@@ -70,13 +76,23 @@ class ReplicaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A served name and the replicas behind it. `max_attempts` bounds the replicas tried for one call."""
+    """A served name and the replicas behind it.
+
+    Attributes:
+        max_attempts: how many replicas are tried for one call.
+        defaults: sampling parameters sent to every engine where the client says nothing.
+        reasoning_fields: names under which clients get what the model thought.
+    """
 
     name: Name
     aliases: list[Name] = []
     checkpoint: Checkpoint
     replicas: list[ReplicaSettings]
     max_attempts: Annotated[int, Meta(ge=1, le=16)] = 3
+    defaults: dict[DefaultName, float | int | str | list[str]] = {}
+    reasoning_fields: Annotated[list[ReasoningField], Meta(min_length=1, max_length=2)] = msgspec.field(
+        default_factory=lambda: ["reasoning_content"]
+    )
     timeouts: TimeoutSettings = TimeoutSettings()
 
 

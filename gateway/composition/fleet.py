@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec import Raw
 
 from gateway.composition.context import Builder
 from gateway.config_file import Path
@@ -21,7 +22,7 @@ def build_fleet(settings: Settings, builder: Builder) -> PooledFleet:
     """Build every pool; faults are noted with the builder, and what they concern is left out."""
     _check_names(settings, builder)
     configured = list(readable(settings.models))
-    models = [Model(model.name, tuple(model.aliases), model.checkpoint) for _, model in configured]
+    models = [_model(model) for _, model in configured]
     builder.models = models
     pools, launched = [], []
     for (index, settings_of_model), model in zip(configured, models, strict=True):
@@ -37,6 +38,16 @@ def build_fleet(settings: Settings, builder: Builder) -> PooledFleet:
                 launched.append(LaunchedReplica(member.replica, plan))
         pools.append(Pool(model, members, settings_of_model.max_attempts))
     return PooledFleet(pools, launched)
+
+
+def _model(settings: ModelSettings) -> Model:
+    return Model(
+        settings.name,
+        tuple(settings.aliases),
+        settings.checkpoint,
+        {name: Raw(msgspec.json.encode(value)) for name, value in settings.defaults.items()},
+        tuple(settings.reasoning_fields),
+    )
 
 
 def _check_names(settings: Settings, builder: Builder) -> None:
@@ -144,6 +155,7 @@ class _ReplicaBuilder:
             served_model=self._served_model,
             checkpoint=checkpoint,
             operations=backend.operations,
+            capabilities=backend.capabilities,
             context_length=configured.context_length or checkpoint.context_length,
             max_concurrent=configured.max_concurrent,
         )

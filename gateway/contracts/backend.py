@@ -26,11 +26,29 @@ class ReplicaState(StrEnum):
     FAILED = "failed"
 
 
+class Capability(StrEnum):
+    """What an engine may or may not be able to do, beside its operations."""
+
+    TOOLS = "tools"
+    JSON_SCHEMA = "json_schema"
+    LOGPROBS = "logprobs"
+    REASONING = "reasoning"
+    PRIORITY = "priority"
+    CACHE_SALT = "cache_salt"
+
+
 class ReplicaLoad(Struct, frozen=True):
-    """What an engine says of its own load; None where it does not say."""
+    """What an engine says of its own load; None where it does not say.
+
+    Attributes:
+        kv_use: share of the KV cache that is in use, 0 to 1.
+        cache_hit_rate: share of prompt tokens that the engine found in its prefix cache, 0 to 1.
+    """
 
     running: int | None = None
     waiting: int | None = None
+    kv_use: float | None = None
+    cache_hit_rate: float | None = None
 
 
 class Replica(Struct, kw_only=True, eq=False):
@@ -57,6 +75,7 @@ class Replica(Struct, kw_only=True, eq=False):
     served_model: str
     checkpoint: Checkpoint
     operations: frozenset[Operation]
+    capabilities: frozenset[Capability] = frozenset()
     context_length: int
     max_concurrent: int
 
@@ -68,24 +87,34 @@ class Replica(Struct, kw_only=True, eq=False):
 
 
 class UpstreamRequest(Struct, frozen=True):
-    """What to send to the engine: `path` is appended to the replica's URL; Host and Content-Length are the pool's to add."""
+    """What to send to the engine: `path` is appended to the replica's URL; Host and Content-Length are the pool's to add.
+
+    Attributes:
+        transforms: names of the edits that were made, for `x-moegate-transforms`.
+        dropped_params: parameters that were left out because the engine would reject them.
+        notes: what the backend's own meter must know of what was sent; nobody else looks at it.
+    """
 
     path: str
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
+    transforms: tuple[str, ...] = ()
+    dropped_params: tuple[str, ...] = ()
+    notes: Any = None
 
 
 class Meter(Protocol):
     """Reads one answer as it passes: counts, finds usage, hides what the client did not ask for.
 
     One meter serves one attempt. After a feed, `error` is set if an event of the engine's was an error; what came
-    before it is in the bytes returned.
+    before it is in the bytes returned. `transforms` names what was mended in the answer so far.
     """
 
     usage: Usage | None
     finish_reason: str | None
     events: int
     error: UpstreamError | None
+    transforms: list[str]
 
     def feed_events(self, events: bytes) -> bytes:
         """Take one or more whole SSE events; return the bytes that the client shall see, possibly none."""
@@ -146,8 +175,18 @@ class Backend(Protocol):
         """What this kind of engine can do."""
 
     @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What else it can do."""
+
+    @property
     def launcher(self) -> Launcher | None:
         """How the gateway can start one itself; None if it cannot."""
+
+    def objection(self, call: Call, replica: Replica) -> str | None:
+        """Say why this engine would not do what the call asks, though it might answer it: then it is not placed here.
+
+        One sentence for the client, which names the parameter; None if there is nothing to object to.
+        """
 
     def prepare(self, call: Call, replica: Replica, attempt_id: str) -> UpstreamRequest:
         """Turn a call into the engine's own request; `attempt_id` is unique per attempt and safe to show the engine."""
@@ -158,8 +197,11 @@ class Backend(Protocol):
     def read_first_event(self, event: bytes) -> UpstreamError | None:
         """Say whether the first event of a stream is in truth an error: engines answer 200 before they know."""
 
-    def new_meter(self, call: Call) -> Meter:
-        """A fresh meter for one attempt at this call."""
+    def new_meter(self, call: Call, request: UpstreamRequest) -> Meter:
+        """A fresh meter for one attempt at this call; `request` is what `prepare` made of it."""
+
+    def abort(self, request: UpstreamRequest) -> UpstreamRequest | None:
+        """What to send to an engine that does not notice a closed connection; None for those that do."""
 
     async def probe(self, client: httpx.AsyncClient, replica: Replica) -> Probe:
         """Look at the engine without disturbing it. Off the call's way; must not raise for an engine that is down."""

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 
 class Operation(StrEnum):
-    """What a client asks an engine to do; the value is the word used in configuration, records and metrics."""
+    """What a client asks an engine to do; the value is the word used in configuration, records and metrics.
+
+    Messages and count_tokens are Anthropic's; the rest is OpenAI's, but for tokenize, which is the engines' own.
+    """
 
     CHAT = "chat"
     COMPLETIONS = "completions"
+    RESPONSES = "responses"
+    MESSAGES = "messages"
+    COUNT_TOKENS = "count_tokens"
+    TOKENIZE = "tokenize"
 
 
 class Scope(StrEnum):
@@ -41,11 +49,19 @@ class Checkpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Model(Struct, frozen=True):
-    """A served name with its aliases and the checkpoint that its replicas serve unless they say otherwise."""
+    """A served name with its aliases and the checkpoint that its replicas serve unless they say otherwise.
+
+    Attributes:
+        defaults: sampling parameters sent to every engine where the client says nothing, so that engines do not differ
+            by defaults of their own.
+        reasoning_fields: the names under which clients get what the model thought.
+    """
 
     name: str
     aliases: tuple[str, ...]
     checkpoint: Checkpoint
+    defaults: Mapping[str, Raw] = {}
+    reasoning_fields: tuple[str, ...] = ("reasoning_content",)
 
 
 class Call(Struct, frozen=True, kw_only=True):
@@ -54,6 +70,8 @@ class Call(Struct, frozen=True, kw_only=True):
     Attributes:
         call_id: unique, sent back as `x-moegate-call-id`.
         body: the request's bytes as the client sent them; valid JSON, an object at the top.
+        fields: the same, cut at its top level. Whoever replaces one of the two replaces both.
+        priority: how urgent the caller's calls are; higher is more urgent, 0 is ordinary.
         max_tokens: the answer's limit as asked for (`max_completion_tokens` wins over `max_tokens`), if any.
         wants_usage: the client itself asked for usage in its stream, so it is not hidden from it.
         sets_stream_options: the body holds `stream_options`, which then must be edited rather than added.
@@ -67,6 +85,7 @@ class Call(Struct, frozen=True, kw_only=True):
     requested_model: str
     principal: Principal
     body: bytes
+    fields: Mapping[str, Raw]
     headers: tuple[tuple[bytes, bytes], ...] = ()
     stream: bool = False
     wants_usage: bool = False
@@ -74,6 +93,7 @@ class Call(Struct, frozen=True, kw_only=True):
     max_tokens: int | None = None
     user: str | None = None
     has_tools: bool = False
+    priority: int = 0
     received_at: float = 0.0
 
 
@@ -107,7 +127,8 @@ class Outcome(Struct, kw_only=True):
     """How a call ended and what it cost. Times are seconds since the call was received; None means never reached.
 
     `status` is the HTTP status the client got, or 499 when it left before the end.
-    `streamed_events` counts the events relayed, which is not a count of tokens.
+    `streamed_events` counts the events relayed, which is not a count of tokens. `transforms` names what the gateway
+    changed in the request or mended in the answer, `dropped_params` what it left out because the engine would reject it.
     """
 
     ending: Ending
@@ -117,6 +138,8 @@ class Outcome(Struct, kw_only=True):
     finish_reason: str | None = None
     attempts: tuple[Attempt, ...] = ()
     streamed_events: int = 0
+    transforms: tuple[str, ...] = ()
+    dropped_params: tuple[str, ...] = ()
     placed_seconds: float | None = None
     first_byte_seconds: float | None = None
     total_seconds: float = 0.0

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import structlog
 from msgspec import Struct
 
-from gateway.contracts.backend import Meter, Replica, ReplicaState
+from gateway.contracts.backend import Meter, Replica, ReplicaState, UpstreamRequest
 from gateway.contracts.call import Attempt, Call, Outcome
 from gateway.contracts.policy import Attribution, AttributionPolicy
 from gateway.dataplane import sse
@@ -47,6 +47,7 @@ class Answer(Struct, eq=False):
     cutter: sse.EventCutter | None
     content_type: bytes
     attribution: tuple[Attribution, ...]
+    request: UpstreamRequest
 
     def close(self) -> None:
         """Give the slot back, and the connection; a connection with an answer still on its way is cut, so that the engine stops."""
@@ -119,7 +120,7 @@ class Forwarder:
                 member.timeouts,
                 prepared=member.headers,
             )
-            return await self._accept(call, member, response, attribution)
+            return await self._accept(call, member, request, response, attribution)
         except BaseException:
             replica.in_flight -= 1
             if response is not None:
@@ -127,13 +128,18 @@ class Forwarder:
             raise
 
     async def _accept(
-        self, call: Call, member: Member, response: UpstreamResponse, attribution: tuple[Attribution, ...]
+        self,
+        call: Call,
+        member: Member,
+        request: UpstreamRequest,
+        response: UpstreamResponse,
+        attribution: tuple[Attribution, ...],
     ) -> Answer:
         """Read as much as tells whether this is an answer."""
         if response.status != 200:  # noqa: PLR2004 - the one status that an engine's answer has
             body = await response.read(MAX_ERROR_BYTES)
             raise member.backend.read_error(response.status, body)
-        meter = member.backend.new_meter(call)
+        meter = member.backend.new_meter(call, request)
         content_type = response.header(b"content-type") or b""
         if call.stream:
             if not content_type.startswith(b"text/event-stream"):
@@ -147,7 +153,7 @@ class Forwarder:
             first = meter.read_body(await response.read(self._max_answer_bytes))
         if meter.error is not None:
             raise meter.error
-        return Answer(member, response, meter, first, cutter, content_type, attribution)
+        return Answer(member, response, meter, first, cutter, content_type, attribution, request)
 
     def _annotate(self, call: Call, replica: Replica) -> tuple[Attribution, ...]:
         annotations = []

@@ -20,14 +20,17 @@ def place(
     """Rank the replicas that can take the call, best first; `decision` is filled in as it is made.
 
     Raises:
-        InvalidRequest: no replica of the model can do this operation at all.
+        InvalidRequest: no replica of the model can do this operation at all, or do it as asked.
         NoReplicaAvailable: none can now.
         PolicyFailed: a policy crashed.
     """
     if call.operation not in pool.operations:
         known = ", ".join(sorted(operation.value for operation in pool.operations))
         raise InvalidRequest(f"No backend of {call.model.name} serves {call.operation.value}; they serve: {known}.")
-    ranked: Sequence[Replica] = pool.available(call.operation)
+    unable = pool.objections(call)
+    ranked: Sequence[Replica] = pool.available(call.operation, unable)
+    if not ranked and unable and len(unable) == len(pool.able(call.operation)):
+        raise InvalidRequest(next(iter(unable.values())))
     if not ranked:
         reason = pool.why_unavailable(call.operation)
         raise NoReplicaAvailable(f"{reason[0].upper()}{reason[1:]}.", retry_after_seconds=RETRY_AFTER_SECONDS)

@@ -54,6 +54,10 @@ async def relay(call: Call, answer: Answer, client: Client, outcome: Outcome) ->
         *answer.member.labels,
         (b"x-moegate-attempts", b"%d" % len(outcome.attempts)),
     ]
+    if transforms := (*answer.request.transforms, *answer.meter.transforms):
+        headers.append((b"x-moegate-transforms", ", ".join(transforms).encode()))
+    if answer.request.dropped_params:
+        headers.append((b"x-moegate-dropped-params", ", ".join(answer.request.dropped_params).encode()))
     for attribution in answer.attribution:
         headers += attribution.headers
     if answer.cutter is not None:

@@ -93,6 +93,8 @@ class Serving:
             meter = answer.meter
             outcome.usage, outcome.finish_reason = meter.usage, meter.finish_reason
             outcome.streamed_events = meter.events
+            outcome.transforms = (*answer.request.transforms, *meter.transforms)
+            outcome.dropped_params = answer.request.dropped_params
 
     async def _fail(self, call: Call, client: Client, outcome: Outcome, error: GatewayError) -> None:
         outcome.ending = Ending.TIMED_OUT if isinstance(error, UpstreamTimeout) else Ending.FAILED

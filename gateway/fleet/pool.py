@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from msgspec import Struct
 
 from gateway.contracts.backend import Backend, Replica, ReplicaState
-from gateway.contracts.call import Model, Operation
+from gateway.contracts.call import Call, Model, Operation
 from gateway.contracts.plugin import LaunchedReplica
 from gateway.upstream import HeaderBlock, Origin, Timeouts
+
+# What every engine honours; a call with nothing else needs no look at what its engine can do.
+ORDINARY_PARAMS = frozenset({
+    "model", "messages", "prompt", "input", "system", "instructions", "stream", "stream_options", "temperature", "top_p",
+    "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "stop", "stop_sequences", "seed", "user", "metadata",
+    "presence_penalty", "frequency_penalty",
+})  # fmt: skip
 
 
 class Member(Struct, frozen=True, eq=False):
@@ -39,7 +46,23 @@ class Pool:
         self.operations = frozenset(operation for member in self.members for operation in member.replica.operations)
         self._by_replica = {id(member.replica): member for member in self.members}
 
-    def available(self, operation: Operation) -> list[Replica]:
+    def able(self, operation: Operation) -> list[Replica]:
+        """Replicas that can do the operation, whatever their state."""
+        return [member.replica for member in self.members if operation in member.replica.operations]
+
+    def objections(self, call: Call) -> dict[str, str]:
+        """Per replica whose engine would not do what the call asks, though it can do the operation, the reason."""
+        if call.fields.keys() <= ORDINARY_PARAMS:
+            return {}
+        found = {}
+        for member in self.members:
+            if call.operation in member.replica.operations:
+                reason = member.backend.objection(call, member.replica)
+                if reason is not None:
+                    found[member.replica.name] = reason
+        return found
+
+    def available(self, operation: Operation, unable: Container[str] = ()) -> list[Replica]:
         """Replicas that are ready, can do the operation and have a free slot, in the order of the configuration."""
         return [
             replica
@@ -47,6 +70,7 @@ class Pool:
             if (replica := member.replica).state is ReplicaState.READY
             and replica.in_flight < replica.max_concurrent
             and operation in replica.operations
+            and replica.name not in unable
         ]
 
     def member(self, replica: Replica) -> Member | None:
@@ -55,7 +79,7 @@ class Pool:
 
     def why_unavailable(self, operation: Operation) -> str:
         """One line for people: why `available` is empty. Holds no address."""
-        able = [member.replica for member in self.members if operation in member.replica.operations]
+        able = self.able(operation)
         if any(replica.state is ReplicaState.READY for replica in able):
             return f"all replicas of {self.model.name} that can serve {operation.value} are at their max_concurrent"
         return f"no replica of {self.model.name} is ready: " + "; ".join(

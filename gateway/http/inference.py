@@ -114,6 +114,7 @@ class Inference:
             requested_model=found.model,
             principal=principal,
             body=body,
+            fields=requests.cut(body),
             headers=tuple(scope["headers"]),
             stream=bool(found.stream),
             wants_usage=found.stream_options is not None and bool(found.stream_options.include_usage),

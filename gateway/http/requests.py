@@ -60,6 +60,8 @@ _DECODERS: dict[Operation, msgspec.json.Decoder[Any]] = {
     Operation.COMPLETIONS: msgspec.json.Decoder(CompletionsPeek),
 }
 
+_TOP_LEVEL = msgspec.json.Decoder(dict[str, Raw])
+
 
 def peek(operation: Operation, body: bytes) -> ChatPeek | CompletionsPeek:
     """Read a body.
@@ -82,6 +84,11 @@ def peek(operation: Operation, body: bytes) -> ChatPeek | CompletionsPeek:
     except RecursionError as error:
         raise InvalidRequest("The body is nested too deeply.") from error
     return found
+
+
+def cut(body: bytes) -> dict[str, Raw]:
+    """The body's top level, each value as it was written; `peek` has found the body sound before."""
+    return _TOP_LEVEL.decode(body)
 
 
 def answer_limit(found: ChatPeek | CompletionsPeek) -> int | None:

@@ -33,7 +33,11 @@ def make_call(**changes: Any) -> Call:
         "body": BODY,
     }
     assert changes.keys() <= _TYPES_OF_CALL
-    return Call(**{**fields, **changes})
+    fields |= changes
+    if "fields" not in fields:
+        is_json = fields["body"].startswith(b"{")
+        fields["fields"] = msgspec.json.decode(fields["body"], type=dict[str, msgspec.Raw]) if is_json else {}
+    return Call(**fields)
 
 
 def make_replica(name: str = "a", **changes: Any) -> Replica:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-from gateway import Call, Launcher, Operation, Outcome, Probe, Replica, ReplicaState, UpstreamRequest, Usage
+from gateway import Call, Capability, Launcher, Operation, Outcome, Probe, Replica, ReplicaState, UpstreamRequest, Usage
 from gateway.dataplane import sse
 from gateway.errors import (
     GatewayError,
@@ -128,6 +128,7 @@ class FakeMeter:
         self.finish_reason: str | None = None
         self.events = 0
         self.error: UpstreamError | None = None
+        self.transforms: list[str] = []
         self.done = False
 
     def feed_events(self, events: bytes) -> bytes:
@@ -156,6 +157,7 @@ class FakeBackend:
     """A kind of engine with the simplest possible ways."""
 
     kind: ClassVar[str] = "fake"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
     launcher: ClassVar[Launcher | None] = None
 
     def __init__(self, operations: Iterable[Operation] = Operation, probes: Sequence[Probe | Exception] = ()) -> None:
@@ -180,7 +182,13 @@ class FakeBackend:
     def read_first_event(self, event: bytes) -> UpstreamError | None:
         return UpstreamOverloaded("full") if sse.data(event) == b"full" else None
 
-    def new_meter(self, call: Call) -> FakeMeter:
+    def objection(self, call: Call, replica: Replica) -> str | None:
+        return "this engine knows no `odd`" if "odd" in call.fields else None
+
+    def abort(self, request: UpstreamRequest) -> UpstreamRequest | None:
+        return None
+
+    def new_meter(self, call: Call, request: UpstreamRequest) -> FakeMeter:
         return FakeMeter()
 
     async def probe(self, client: Any, replica: Replica) -> Probe:

@@ -23,7 +23,11 @@ def parameters(function: object) -> list[tuple[str, object]]:
     [
         (FakeConnections, ConnectionPool, ["send", "aclose"]),
         (FakeResponse, UpstreamResponse, ["header", "read_chunk", "read", "close"]),
-        (FakeBackend, Backend, ["prepare", "read_error", "read_first_event", "new_meter", "probe"]),
+        (
+            FakeBackend,
+            Backend,
+            ["objection", "prepare", "read_error", "read_first_event", "new_meter", "abort", "probe"],
+        ),
         (FakeMeter, Meter, ["feed_events", "end_events", "read_body"]),
         (FakeClient, Client, ["start", "write", "fail", "release"]),
     ],

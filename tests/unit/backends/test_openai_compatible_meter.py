@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.openai_compatible import OpenAICompatible
-from gateway import Meter, Usage
+from gateway import Meter, UpstreamRequest, Usage
 from gateway.dataplane import sse
 from gateway.errors import UpstreamBroken, UpstreamOverloaded, UpstreamRefused
 from tests.unit.builders import make_call
 
+REQUEST = UpstreamRequest("/v1/chat/completions", (), b"{}")
 DONE = b"data: [DONE]\n\n"
 USAGE = {
     "prompt_tokens": 5,
@@ -29,7 +30,7 @@ ENDS = {"lf": "\n\n", "crlf": "\r\n\r\n"}
 
 
 def meter(*, stream: bool = True, wants_usage: bool = False) -> Meter:
-    return OpenAICompatible().new_meter(make_call(stream=stream, wants_usage=wants_usage))
+    return OpenAICompatible().new_meter(make_call(stream=stream, wants_usage=wants_usage), REQUEST)
 
 
 class Writer:

@@ -12,6 +12,7 @@ from gateway import (
     Backend,
     BuildContext,
     Call,
+    Capability,
     Launcher,
     Meter,
     Operation,
@@ -43,6 +44,7 @@ class SampleEngine:
 
     kind: ClassVar[str] = "sample_engine"
     operations: ClassVar[frozenset[Operation]] = frozenset({Operation.CHAT})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
     launcher: ClassVar[Launcher | None] = None
 
     def __init__(self, settings: SampleEngineSettings) -> None:
@@ -75,7 +77,15 @@ class SampleEngine:
             return None
         return UpstreamOverloaded(_words(payload))
 
-    def new_meter(self, call: Call) -> Meter:
+    def objection(self, call: Call, replica: Replica) -> str | None:
+        """Object to nothing."""
+        return None
+
+    def abort(self, request: UpstreamRequest) -> UpstreamRequest | None:
+        """Nothing to send: this engine notices a closed connection."""
+        return None
+
+    def new_meter(self, call: Call, request: UpstreamRequest) -> Meter:
         """Meter one attempt."""
         return SampleMeter()
 
@@ -98,6 +108,7 @@ class SampleMeter:
         self.finish_reason: str | None = None
         self.events = 0
         self.error: UpstreamError | None = None
+        self.transforms: list[str] = []
         self._done = False
 
     def feed_events(self, events: bytes) -> bytes:

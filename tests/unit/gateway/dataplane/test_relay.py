@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway import Attempt, Attribution, Call, Ending, Outcome
+from gateway import Attempt, Attribution, Call, Ending, Outcome, UpstreamRequest
 from gateway.dataplane.forwarder import Answer
 from gateway.dataplane.relay import relay
 from gateway.dataplane.sse import EventCutter
@@ -27,6 +27,7 @@ def streamed(*pieces: Piece, first: bytes = b"", limit: int = 1_000, **changes: 
         "cutter": EventCutter(limit),
         "content_type": b"text/event-stream",
         "attribution": (),
+        "request": UpstreamRequest("/generate", (), b""),
         **changes,
     }
     return Answer(**fields)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import Operation
+from gateway.http.routes import INFERENCE_ROUTES
 from gateway.errors import InvalidRequest
 from gateway.http import requests
 
@@ -140,6 +141,6 @@ def test_text_that_is_no_unicode_is_refused(where: str) -> None:
 
 @given(st.binary(max_size=60))
 def test_any_bytes_at_all_are_read_or_refused(body: bytes) -> None:
-    for operation in Operation:
+    for operation in INFERENCE_ROUTES.values():
         with contextlib.suppress(InvalidRequest):
             assert requests.peek(operation, body).model is not None
