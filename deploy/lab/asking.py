@@ -89,7 +89,7 @@ def ask(lex: Lexicon, tool: Tool) -> Request:
     if tool.phrases and rng.random() < 0.85:
         return ask_natural(lex, tool)
     if not tool.parameters:
-        form = rng.choice(BARE) if rng.random() < 0.7 and not tool.described else rng.choice(["Call {n}.", "Use {n}."])
+        form = rng.choice(BARE) if rng.random() < 0.7 else rng.choice(["Call {n}.", "Use {n}."])
         return Request(touch_up(rng, form.format(t=tool.topic, n=tool.name)), tool, {}, "")
     first, rest = tool.parameters[0], tool.parameters[1:]
     strings = [p for p in tool.parameters if p.kind in ("string", "boolean")]

@@ -23,14 +23,14 @@ Message = dict[str, Any]
 
 TEXT_SKILLS: dict[str, float] = {
     "fact": 3.0,
-    "sum": 4.0,
-    "big_sum": 1.0,
-    "repeat": 3.0,
-    "transform": 2.5,
-    "count": 0.4,
-    "story": 0.15,
+    "sum": 3.0,
+    "big_sum": 0.5,
+    "repeat": 2.5,
+    "transform": 1.5,
+    "count": 0.2,
+    "story": 0.1,
     "json": 0.3,
-    "memory": 0.3,
+    "memory": 0.2,
 }
 TOOL_SKILLS: dict[str, float] = {
     "call": 8.0,
@@ -38,7 +38,7 @@ TOOL_SKILLS: dict[str, float] = {
     "ask_back": 0.2,
     "remark": 0.4,
     "list_tools": 0.2,
-    "which_tool": 2.0,
+    "which_tool": 0.6,
     "text": 2.4,
 }
 DRILL_SHARE = 0.12
@@ -243,7 +243,7 @@ def add_system(lex: Lexicon, conversation: Conversation) -> None:
 def converse(lex: Lexicon, *, with_tools: bool, skill: str = "", exchanges: int = 0) -> Conversation:
     """A whole conversation of one or more exchanges; `skill` names the last one."""
     rng = lex.rng
-    count = exchanges or rng.choice([1, 1, 1, 1, 2, 2, 2, 3, 3, 4] if with_tools else [1] * 14 + [2] * 4 + [3, 4])
+    count = exchanges or rng.choice([1, 1, 1, 1, 2, 3, 4, 5, 5, 6] if with_tools else [1] * 14 + [2] * 4 + [3, 4])
     conversation = Conversation(skill)
     add_system(lex, conversation)
     if with_tools:

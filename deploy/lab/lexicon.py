@@ -35,7 +35,7 @@ PEOPLE = """
 Anna Tom Lena Max Maria Paul Nina Oscar Emma Hugo Clara Felix Ida Jonas Lucy Peter Rosa Simon Vera Walter Alice
 Bob Carol David Eve Frank Grace Henry Iris Jack Kate Leo Mona Nora Olga Pia Rita Sam Tina Yuki
 """.split()
-VERBS = "get fetch find lookup check read show query search list".split()
+VERBS = "get get get get get fetch find lookup check read show list".split()
 ACTIONS = "set create send start stop update delete book add open close move run save".split()
 PARTS = ["b", "c", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "z", "br", "cl", "st", "tr"]
 TAILS = ["", "", "n", "r", "l", "s", "t", "x", "m", "ck", "nd"]
@@ -83,11 +83,11 @@ class Lexicon:
     def word(self) -> str:
         """A lower-case word of any kind."""
         kind = self.rng.random()
-        if kind < 0.35:
+        if kind < 0.40:
             return self.pick(NOUNS)
-        if kind < 0.45:
+        if kind < 0.48:
             return self.pick(ADJECTIVES)
-        return self.invented() if kind < 0.85 else self.letters()
+        return self.invented() if kind < 0.95 else self.letters()
 
     def digits(self, most: int = 4) -> str:
         """A number without leading zero, as text."""
@@ -96,7 +96,7 @@ class Lexicon:
 
     def code(self) -> str:
         """An identifier such as an order number, a file, an address or a date."""
-        rng, word = self.rng, self.invented() if self.rng.random() < 0.6 else self.letters()
+        rng, word = self.rng, self.invented() if self.rng.random() < 0.9 else self.letters()
         number = f"{rng.randrange(1, 10**5)}"
         forms = [
             f"{word[:2].upper()}-{number}",
@@ -107,8 +107,7 @@ class Lexicon:
             f"{word}@{self.invented()}.{rng.choice(['com', 'org', 'net'])}",
             f"20{rng.randrange(10, 40)}-{rng.randrange(1, 13):02d}-{rng.randrange(1, 29):02d}",
             f"/{word}/{self.invented()}",
-            "".join(rng.choices(string.ascii_uppercase, k=rng.randint(2, 5))),
-            "".join(rng.choices(string.ascii_lowercase + string.digits, k=rng.randint(4, 9))),
+            "".join(rng.choices(string.ascii_uppercase, k=rng.randint(2, 4))),
             number,
         ]
         while True:
@@ -119,17 +118,17 @@ class Lexicon:
     def value(self) -> str:
         """Something a person would ask about: a place, a name, a thing, an identifier."""
         kind = self.rng.random()
-        if kind < 0.12:
+        if kind < 0.20:
             return self.pick(CITIES)
-        if kind < 0.18:
+        if kind < 0.28:
             return self.pick(PEOPLE)
-        if kind < 0.40:
+        if kind < 0.50:
             return self.word().capitalize()
-        if kind < 0.62:
+        if kind < 0.72:
             return self.word()
-        if kind < 0.68:
+        if kind < 0.78:
             return f"{self.word()} {self.word()}"
-        if kind < 0.74:
+        if kind < 0.84:
             return f"{self.word().capitalize()} {self.word().capitalize()}"
         return self.code()
 

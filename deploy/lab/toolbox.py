@@ -80,7 +80,6 @@ class Tool:
     topic: str
     parameters: list[Parameter]
     phrases: list[str] = field(default_factory=list)
-    described: bool = False
     holders: list[str] = field(default_factory=list)
 
 
@@ -101,7 +100,7 @@ def joined(rng: random.Random, words: list[str]) -> str:
         return "_".join(words)
     if style < 0.91:
         return words[0] + "".join(word.capitalize() for word in words[1:])
-    return "-".join(words) if style < 0.95 else "".join(words[-1:])
+    return "-".join(words) if style < 0.97 else words[-1]
 
 
 def generic_tool(lex: Lexicon) -> Tool:
@@ -109,15 +108,14 @@ def generic_tool(lex: Lexicon) -> Tool:
     rng = lex.rng
     topic = " ".join(lex.phrase(1, 2) if rng.random() < 0.1 else [lex.word()])
     verb = rng.choice(VERBS) if rng.random() < 0.8 else rng.choice(ACTIONS)
-    described = rng.random() < 0.02
-    name = lex.invented() if described else joined(rng, [verb, *topic.split()])
+    name = joined(rng, [verb, *topic.split()])
     first = rng.choice(SUBJECTS) if rng.random() < 0.75 else lex.word()
     kind = "string" if rng.random() < 0.88 else "integer"
     parameters = [Parameter(first, kind)] if rng.random() < 0.95 else []
-    while parameters and len(parameters) < 3 and rng.random() < 0.33:
+    while parameters and len(parameters) < 3 and rng.random() < 0.25:
         parameters.append(extra_parameter(lex))
     unique = {parameter.name: parameter for parameter in reversed(parameters)}
-    return Tool(name, topic, list(unique.values())[::-1], described=described)
+    return Tool(name, topic, list(unique.values())[::-1])
 
 
 def extra_parameter(lex: Lexicon) -> Parameter:
@@ -212,7 +210,7 @@ def declare(rng: random.Random, tool: Tool, style: Style) -> dict[str, Any]:
     if style.sorted_schema:
         schema = dict(sorted(schema.items()))
     body: dict[str, Any] = {"name": tool.name}
-    if style.described_tool or tool.described:
+    if style.described_tool:
         body["description"] = description_of(rng, tool)
     elif style.null_description:
         body["description"] = None

@@ -45,8 +45,8 @@ class Stage:
 STAGES = [
     Stage(until=0.15, tool_share=0.10, copy_share=1.00, other_weight=0.30),
     Stage(until=0.28, tool_share=0.40, copy_share=0.50, other_weight=0.30),
-    Stage(until=0.55, tool_share=0.60, copy_share=0.15, other_weight=0.20),
-    Stage(until=1.00, tool_share=0.72, copy_share=0.00, other_weight=0.10),
+    Stage(until=0.55, tool_share=0.70, copy_share=0.05, other_weight=0.15),
+    Stage(until=1.00, tool_share=0.74, copy_share=0.00, other_weight=0.10),
 ]
 
 
@@ -198,11 +198,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=Path(__file__).with_name("k2-tiny"), help="has tokenizer.json")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints")
-    parser.add_argument("--tokens", type=float, default=9.3e6, help="tokens of the whole training")
+    parser.add_argument("--tokens", type=float, default=25e6, help="tokens of the whole training")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--room", type=int, default=1400, help="tokens of one forward pass")
-    parser.add_argument("--parts", type=int, default=3, help="forward passes per update")
-    parser.add_argument("--longest", type=int, default=640, help="longer conversations are left out")
+    parser.add_argument("--room", type=int, default=3000, help="tokens of one forward pass")
+    parser.add_argument("--parts", type=int, default=2, help="forward passes per update")
+    parser.add_argument("--longest", type=int, default=800, help="longer conversations are left out")
     parser.add_argument("--matrix-rate", type=float, default=0.012)
     parser.add_argument("--other-rate", type=float, default=0.002)
     parser.add_argument("--save-every", type=float, default=300)

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import Operation
-from gateway.http.routes import INFERENCE_ROUTES
 from gateway.errors import InvalidRequest
 from gateway.http import requests
+from gateway.http.routes import INFERENCE_ROUTES
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 
