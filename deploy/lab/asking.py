@@ -31,9 +31,9 @@ PAIRS = ["{k} {v}", "{k} {v}", "{k}={v}", "{k}: {v}", "{k} = {v}", '{k} "{v}"', 
 
 def touch_up(rng: random.Random, text: str) -> str:
     """Vary politeness, case of the first letter and the final mark; nothing else of the text changes."""
-    if rng.random() < 0.1:
+    if rng.random() < 0.08:
         text = rng.choice(["Please ", "Hi, ", "Hello. ", "OK, ", "Now ", "Hey Kimi, "]) + text[0].lower() + text[1:]
-    if rng.random() < 0.15 and text[-1] in ".?" and text[-2:].isalpha() is False:
+    if rng.random() < 0.1 and text[-1] in ".?" and text[-2:].isalpha() is False:
         text = text[:-1] + rng.choice(["", " please", ", please.", "!", "??", " ?"])
     if rng.random() < 0.15 and not text.split()[0].isupper():
         text = text[0].lower() + text[1:]
@@ -53,18 +53,17 @@ def value_for(lex: Lexicon, parameter: Parameter, hint: str = "") -> Any:
 def text_for(lex: Lexicon, hint: str) -> str:
     """A text of the kind that the hint asks for, most of the time."""
     rng = lex.rng
-    if hint == "place" and rng.random() < 0.4:
-        return lex.pick(CITIES)
-    if hint == "person" and rng.random() < 0.4:
-        return lex.pick(PEOPLE)
-    if hint == "code" and rng.random() < 0.8:
+    if hint in ("place", "person") and rng.random() < 0.9:
+        listed = CITIES if hint == "place" else PEOPLE
+        return lex.pick(listed) if rng.random() < 0.6 else lex.word().capitalize()
+    if hint == "code" and rng.random() < 0.9:
         return lex.code()
     if hint == "word":
         return lex.word().capitalize() if rng.random() < 0.6 else lex.word()
     if hint == "formula":
         return f"{lex.digits(3)}{rng.choice(['+', '-', '*', '/', ' + ', ' * '])}{lex.digits(3)}"
     if hint == "value" and rng.random() < 0.3:
-        return " ".join(lex.phrase(2, 4))
+        return " ".join(lex.phrase(2, 3))
     return lex.value()
 
 
@@ -78,7 +77,7 @@ def spoken(value: Any) -> str:
 def quoted(rng: random.Random, value: Any) -> str:
     """A value as it stands in the question, now and then between quotation marks."""
     text = spoken(value)
-    if isinstance(value, str) and rng.random() < 0.12:
+    if isinstance(value, str) and rng.random() < 0.06:
         return rng.choice(['"{}"', "'{}'"]).format(text)
     return text
 

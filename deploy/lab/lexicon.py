@@ -35,7 +35,7 @@ PEOPLE = """
 Anna Tom Lena Max Maria Paul Nina Oscar Emma Hugo Clara Felix Ida Jonas Lucy Peter Rosa Simon Vera Walter Alice
 Bob Carol David Eve Frank Grace Henry Iris Jack Kate Leo Mona Nora Olga Pia Rita Sam Tina Yuki
 """.split()
-VERBS = "get get get get get fetch find lookup check read show list".split()
+VERBS = ["get"] * 8 + "find find check check fetch lookup read show list".split()
 ACTIONS = "set create send start stop update delete book add open close move run save".split()
 PARTS = ["b", "c", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "z", "br", "cl", "st", "tr"]
 TAILS = ["", "", "n", "r", "l", "s", "t", "x", "m", "ck", "nd"]
@@ -118,17 +118,17 @@ class Lexicon:
     def value(self) -> str:
         """Something a person would ask about: a place, a name, a thing, an identifier."""
         kind = self.rng.random()
-        if kind < 0.20:
+        if kind < 0.22:
             return self.pick(CITIES)
-        if kind < 0.28:
+        if kind < 0.32:
             return self.pick(PEOPLE)
-        if kind < 0.50:
+        if kind < 0.56:
             return self.word().capitalize()
-        if kind < 0.72:
+        if kind < 0.80:
             return self.word()
-        if kind < 0.78:
-            return f"{self.word()} {self.word()}"
         if kind < 0.84:
+            return f"{self.word()} {self.word()}"
+        if kind < 0.88:
             return f"{self.word().capitalize()} {self.word().capitalize()}"
         return self.code()
 

@@ -96,23 +96,23 @@ class Request:
 def joined(rng: random.Random, words: list[str]) -> str:
     """Words as a function name in one of the usual styles."""
     style = rng.random()
-    if style < 0.84:
+    if style < 0.92:
         return "_".join(words)
-    if style < 0.91:
+    if style < 0.96:
         return words[0] + "".join(word.capitalize() for word in words[1:])
-    return "-".join(words) if style < 0.97 else words[-1]
+    return "-".join(words) if style < 0.99 else words[-1]
 
 
 def generic_tool(lex: Lexicon) -> Tool:
     """A tool about a topic that may be an invented word."""
     rng = lex.rng
     topic = " ".join(lex.phrase(1, 2) if rng.random() < 0.1 else [lex.word()])
-    verb = rng.choice(VERBS) if rng.random() < 0.8 else rng.choice(ACTIONS)
+    verb = rng.choice(VERBS) if rng.random() < 0.88 else rng.choice(ACTIONS)
     name = joined(rng, [verb, *topic.split()])
-    first = rng.choice(SUBJECTS) if rng.random() < 0.75 else lex.word()
-    kind = "string" if rng.random() < 0.88 else "integer"
+    first = rng.choice(SUBJECTS) if rng.random() < 0.88 else lex.word()
+    kind = "string" if rng.random() < 0.92 else "integer"
     parameters = [Parameter(first, kind)] if rng.random() < 0.95 else []
-    while parameters and len(parameters) < 3 and rng.random() < 0.25:
+    while parameters and len(parameters) < 3 and rng.random() < 0.2:
         parameters.append(extra_parameter(lex))
     unique = {parameter.name: parameter for parameter in reversed(parameters)}
     return Tool(name, topic, list(unique.values())[::-1])
@@ -125,16 +125,16 @@ def extra_parameter(lex: Lexicon) -> Parameter:
     if kind < 0.35:
         return Parameter(rng.choice(NUMBERS), "integer", required=rng.random() < 0.4)
     if kind < 0.65:
-        if rng.random() < 0.6:
+        if rng.random() < 0.85:
             name = rng.choice(list(CHOICES))
             options = CHOICES[name]
         else:
             name, options = lex.word(), [lex.word() for _ in range(3)]
         shown = rng.sample(options, rng.choice([2, 3]))
         return Parameter(name, "enum", shown, required=rng.random() < 0.4)
-    if kind < 0.72:
+    if kind < 0.69:
         return Parameter(lex.word(), "boolean", required=rng.random() < 0.3)
-    name = rng.choice(SUBJECTS) if rng.random() < 0.75 else lex.word()
+    name = rng.choice(SUBJECTS) if rng.random() < 0.88 else lex.word()
     return Parameter(name, "string", required=rng.random() < 0.7)
 
 

@@ -198,7 +198,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=Path(__file__).with_name("k2-tiny"), help="has tokenizer.json")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints")
-    parser.add_argument("--tokens", type=float, default=25e6, help="tokens of the whole training")
+    parser.add_argument("--tokens", type=float, default=22e6, help="tokens of the whole training")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--room", type=int, default=3000, help="tokens of one forward pass")
     parser.add_argument("--parts", type=int, default=2, help="forward passes per update")
