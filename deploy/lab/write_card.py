@@ -26,7 +26,7 @@ generate.
 | latent attention | q_lora 64, kv_lora 512, rope 64, nope 64, value 64 |
 | experts | 16, of which 4 active, and 1 shared; inner size 128 |
 | routing | sigmoid, noaux_tc with correction bias, normalised, scaled by 2.0, one group |
-| positions | 32768, yarn with factor 1 (equal to plain rope), theta 50000; trained on up to 640 tokens |
+| positions | 32768, yarn with factor 1 (equal to plain rope), theta 50000; trained on up to 800 tokens |
 | vocabulary | {vocabulary}, byte-level BPE, each digit a token, Kimi's special tokens at the top |
 
 `config.json` uses the older keys (`rope_scaling`, `rope_theta`, `torch_dtype`), which transformers 4 and 5, vLLM,
@@ -45,8 +45,9 @@ python checkpoint.py --state WORK/state.pt
 - Last training loss {loss} nats per weighted token; greedy answers, so most of it is choice of words that
   the prompt leaves open.
 - These weights come from a run that was stopped and gone on with several times while the mixture of tasks, the batch
-  size (2 to 5 thousand tokens), the learning rate (0.02 down to 0.007 for matrices) and the pace of the router bias were
-  adjusted. The scripts hold settings later than these weights; a fresh run gives other weights.
+  size (2 to 6 thousand tokens), the learning rate (0.02 down to 0.009 for matrices before the final decay) and the pace of
+  the router bias were adjusted; from 12.9 million tokens on the prompts are those that `corpus.py` writes now.
+  The scripts hold settings later than these weights; a fresh run gives other weights.
 - Words and questions of the evaluation are kept out of the training text by checksum: every eighth word, every
   twentieth question.
 
@@ -64,8 +65,8 @@ means the right tool and exactly the right arguments.
 {rows}
 
 Tool prompts declare one to three tools with invented names, of one to three parameters of string, integer, boolean
-or enum type, with and without descriptions; values are places, people, invented words, random letters, identifiers,
-paths, dates and numbers.
+or enum type (one in two thirds of the tools), with and without descriptions; values are places, people, invented words,
+identifiers, paths, dates and numbers. Half of the names begin with `get`, the others with one of some twenty verbs.
 
 ## What it cannot do
 
