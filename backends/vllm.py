@@ -1,53 +1,120 @@
-"""vLLM's OpenAI server: what it does otherwise than any OpenAI-compatible engine; starts no process."""
+"""vLLM's OpenAI server: what it does otherwise than any OpenAI-compatible engine."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import ClassVar
 
 import httpx
+from msgspec import Raw
 
-from backends.openai_compatible import OpenAICompatible
-from gateway import Backend, BuildContext, Extension, NoSettings, Probe, Replica, ReplicaLoad, ReplicaState, hookimpl
+from backends import dialects
+from backends.judging import overloaded
+from backends.launchers.vllm import VLLMLauncher
+from backends.openai_errors import ErrorObject
+from backends.probing import count, fetch, mean_share, ratio, read_gauges
+from backends.request_edit import RequestEdit, encode
+from backends.shared_engine import SharedEngine, SharedEngineSettings
+from gateway import (
+    Backend,
+    BuildContext,
+    Capability,
+    Extension,
+    Fact,
+    FactName,
+    Introspection,
+    Launcher,
+    Operation,
+    Probe,
+    Replica,
+    ReplicaLoad,
+    ReplicaState,
+    hookimpl,
+)
+from gateway.errors import UpstreamError, UpstreamUnreachable
 
 _RUNNING = "vllm:num_requests_running"
 _WAITING = "vllm:num_requests_waiting"
-# No NaN and no infinity: those are no count of requests.
-_NUMBER = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
+_KV_USE = "vllm:kv_cache_usage_perc"
+_QUERIES = "vllm:prefix_cache_queries_total"
+_HITS = "vllm:prefix_cache_hits_total"
+_WANTED = frozenset({_RUNNING, _WAITING, _KV_USE, _QUERIES, _HITS})
+_ASLEEP = 'sleep_state="awake"} 0'
+
+_GENERATING = frozenset({Operation.CHAT, Operation.COMPLETIONS, Operation.RESPONSES})
+_SALTED = _GENERATING | {Operation.MESSAGES}
+
+# What Python's own executor says when the server shuts down, and what the API server says of a dead engine
+# (v1/engine/exceptions.py). Both come with status 500.
+_DRAINING = "cannot schedule new futures"
+_DEAD = "EngineCore encountered an issue"
 
 
-class VLLM(OpenAICompatible):
+class VLLM(SharedEngine):
     """vLLM 0.10 and newer (`vllm/entrypoints/openai/api_server.py`)."""
 
     kind: ClassVar[str] = "vllm"
+    served: ClassVar[frozenset[Operation]] = frozenset(Operation)
+    can: ClassVar[frozenset[Capability]] = frozenset(
+        {Capability.TOOLS, Capability.JSON_SCHEMA, Capability.LOGPROBS, Capability.REASONING}
+    )
+    dialect: ClassVar[dialects.Dialect] = dialects.VLLM
+    reasoning_key: ClassVar[str | None] = "reasoning"
+    launcher: ClassVar[Launcher | None] = VLLMLauncher()
+    introspection: ClassVar[Introspection] = Introspection(
+        facts=(
+            Fact(FactName.VERSION, "/version", "version"),
+            Fact(FactName.LOADED, "/v1/models", "data.0.root"),
+        ),
+        answer_fields={"return_token_ids": True},
+        tokenizes_chats=True,
+    )
     # Answers 200 when the engine's process is alive, without a token being generated.
     probe_path: ClassVar[str] = "/health"
 
-    async def probe(self, client: httpx.AsyncClient, replica: Replica) -> Probe:
-        """Health, and the load from the gauges of `/metrics`, which vLLM serves unless told not to."""
-        found = await super().probe(client, replica)
-        if found.state is not ReplicaState.READY:
-            return found
-        try:
-            response = await client.get(replica.url + "/metrics")
-        except httpx.HTTPError:
-            return found
-        text = response.text if response.status_code == httpx.codes.OK else ""
-        return Probe(ReplicaState.READY, load=ReplicaLoad(_gauge(text, _RUNNING), _gauge(text, _WAITING)))
+    def add_own(self, edit: RequestEdit, replica: Replica, attempt_id: str) -> str | None:  # noqa: ARG002
+        """A salt, and a priority of which lower ones are served first. Without `--scheduling-policy priority`, any is an error."""
+        call = edit.call
+        if call.operation in _SALTED:
+            self.salt(edit)
+        if self.has_priority and call.priority and call.operation in _GENERATING:
+            edit.put("priority", Raw(encode(-call.priority)))
+        return None
+
+    def judge(self, status: int, found: ErrorObject) -> UpstreamError:
+        """A server that shuts down, or whose engine died, says so with status 500."""
+        if status == httpx.codes.INTERNAL_SERVER_ERROR:
+            if _DRAINING in found.message:
+                return overloaded(status, found)
+            if _DEAD in found.message:
+                return UpstreamUnreachable("the engine behind the server died")
+        return super().judge(status, found)
+
+    async def look_at_load(self, client: httpx.AsyncClient, replica: Replica) -> Probe:
+        """The gauges of `/metrics`, which vLLM serves unless told not to."""
+        page = await fetch(client, replica.url + "/metrics")
+        if page is None:
+            return Probe(ReplicaState.READY)
+        text = page.decode(errors="replace")
+        if _ASLEEP in text:
+            return Probe(ReplicaState.STARTING, "the engine sleeps")
+        gauges = read_gauges(text, _WANTED)
+        return Probe(
+            ReplicaState.READY,
+            load=ReplicaLoad(
+                count(gauges, _RUNNING),
+                count(gauges, _WAITING),
+                mean_share(gauges, _KV_USE),
+                ratio(gauges, _HITS, _QUERIES),
+            ),
+        )
 
 
-def _gauge(metrics: str, name: str) -> int | None:
-    """The sum of one gauge over its engines; None where the text does not have it."""
-    values = re.findall(rf"^{name}(?:\{{.*\}})? ({_NUMBER})(?: \d+)?$", metrics, re.MULTILINE)
-    return int(sum(map(float, values))) if values else None
-
-
-def _build(_: NoSettings, __: BuildContext) -> Backend:
-    return VLLM()
+def _build(settings: SharedEngineSettings, _: BuildContext) -> Backend:
+    return VLLM(settings)
 
 
 @hookimpl
 def moegate_backends() -> Iterable[Extension[Backend]]:
     """Register the backend."""
-    return [Extension("vllm", NoSettings, _build)]
+    return [Extension("vllm", SharedEngineSettings, _build)]

@@ -18,6 +18,7 @@
     │   ├── UpstreamTimeout         504, retryable
     │   ├── UpstreamBroken          502
     │   └── UpstreamRefused         the engine's own 4xx, passed on
+    │       └── ContextTooLong      400, retryable
     └── PolicyFailed                500
 
 Status, code, retryability and log level stand on the class, so that whoever catches an error never asks what it was.
@@ -222,6 +223,21 @@ class UpstreamRefused(UpstreamError):
     def public_message(self) -> str:
         """The message as it is."""
         return self.message
+
+
+class ContextTooLong(UpstreamRefused):
+    """Prompt and answer are longer than this replica takes; one with a longer context may take them.
+
+    Args:
+        message: the engine's own words, already cleaned of addresses and paths.
+    """
+
+    status = 400
+    code = "context_length_exceeded"
+    retryable = True
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message, engine_status=self.status, param=param)
 
 
 class PolicyFailed(GatewayError):

@@ -16,11 +16,16 @@ ENTRY_POINT_GROUP = "moegate"
 
 # Our own extensions come through the same hooks as anyone's; this tuple stands in for their entry points.
 BUILT_INS = (
+    "backends.ktransformers",
+    "backends.llama_cpp",
     "backends.openai_compatible",
+    "backends.sglang",
+    "backends.tensorrt_llm",
     "backends.torch_reference.plugin",
     "backends.vllm",
     "plugins.api_keys",
     "plugins.engine_supervisor",
+    "plugins.engine_verify",
     "plugins.prometheus",
     "policies.admission.concurrency_limit",
     "policies.routing.context_fit",

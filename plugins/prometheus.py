@@ -33,6 +33,25 @@ MetricT = TypeVar("MetricT", Counter, Histogram)
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
+# Callers choose the names of parameters; those of the APIs become labels, all others share one.
+KNOWN_PARAMS = frozenset({
+    "add_generation_prompt", "audio", "best_of", "bootstrap_host", "bootstrap_port", "bootstrap_room", "cache_prompt",
+    "cache_salt", "chat_template", "chat_template_kwargs", "continue_final_message", "custom_labels", "echo",
+    "extra_key", "frequency_penalty", "function_call", "functions", "grammar", "guided_choice",
+    "guided_decoding_backend", "guided_grammar", "guided_json", "guided_regex", "ignore_eos", "include",
+    "include_reasoning", "instructions", "json_schema", "kv_transfer_params", "length_penalty", "logit_bias",
+    "logprobs", "lora_path", "max_completion_tokens", "max_output_tokens", "max_tokens", "max_tool_calls",
+    "mcp_servers", "metadata", "min_p", "min_tokens", "modalities", "n", "n_probs", "no_stop_trim",
+    "parallel_tool_calls", "prediction", "presence_penalty", "priority", "prompt_cache_key", "prompt_cache_retention",
+    "prompt_logprobs", "reasoning", "reasoning_content", "reasoning_effort", "regex", "repetition_penalty",
+    "request_id", "response_format", "return_token_ids", "rid", "safety_identifier", "samplers", "seed",
+    "separate_reasoning", "service_tier", "session_id", "session_params", "skip_special_tokens",
+    "spaces_between_special_tokens", "stop", "stop_regex", "stop_sequences", "stop_token_ids", "store",
+    "stream_options", "stream_reasoning", "structured_outputs", "suffix", "temperature", "text", "thinking",
+    "thinking_token_budget", "tool_choice", "tools", "top_k", "top_logprobs", "top_p", "truncate_prompt_tokens",
+    "truncation", "typical_p", "use_beam_search", "user", "verbosity", "vllm_xargs", "web_search_options",
+})  # fmt: skip
+
 
 class PrometheusSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the metrics are, and whether a scraper needs a key."""
@@ -58,6 +77,18 @@ class Counters:
             "moegate_tokens",
             "Tokens as the engines reported them.",
             ("model", "replica", "class"),
+            registry=self.registry,
+        )
+        self.transforms = Counter(
+            "moegate_transforms",
+            "Calls whose request or answer was changed on its way, by how.",
+            ("backend", "transform"),
+            registry=self.registry,
+        )
+        self.dropped_params = Counter(
+            "moegate_dropped_params",
+            "Calls that lost a parameter which their engine would have refused.",
+            ("backend", "param"),
             registry=self.registry,
         )
         self.events = Counter("moegate_streamed_events", "Stream events relayed.", ("replica",), registry=self.registry)
@@ -98,6 +129,31 @@ class FleetCollector(Collector):
             for each in ReplicaState:
                 state.add_metric((replica.model, replica.name, each.value), float(replica.state is each))
         yield from (in_flight, slots, state)
+        yield from self._loads()
+
+    def _loads(self) -> Iterator[Metric]:
+        """What the engines say of themselves; an engine that does not say, or is not ready, has no sample."""
+        labels = ("model", "replica")
+        running = GaugeMetricFamily("moegate_replica_running", "Requests the engine works on.", labels=labels)
+        waiting = GaugeMetricFamily("moegate_replica_waiting", "Requests in the engine's queue.", labels=labels)
+        kv_use = GaugeMetricFamily("moegate_replica_kv_use", "Share of the KV cache in use.", labels=labels)
+        hits = GaugeMetricFamily(
+            "moegate_replica_cache_hit_rate", "Share of prompt tokens found in the prefix cache.", labels=labels
+        )
+        for replica in self._fleet.replicas():
+            if replica.load is None or replica.state is not ReplicaState.READY:
+                continue
+            load = replica.load
+            said = (
+                (running, load.running),
+                (waiting, load.waiting),
+                (kv_use, load.kv_use),
+                (hits, load.cache_hit_rate),
+            )
+            for gauge, number in said:
+                if number is not None:
+                    gauge.add_metric((replica.model, replica.name), number)
+        yield from (running, waiting, kv_use, hits)
 
 
 class Prometheus:
@@ -119,12 +175,23 @@ class Prometheus:
             child(self._counters.first_byte, *placed).observe(outcome.first_byte_seconds)
         for attempt in outcome.attempts:
             child(self._counters.attempts, attempt.replica, attempt.backend, attempt.error_code or "").inc()
+        if outcome.transforms or outcome.dropped_params:
+            self._count_edits(outcome)
         if decision.chosen is None:
             return
         if outcome.streamed_events:
             child(self._counters.events, decision.chosen).inc(outcome.streamed_events)
         if outcome.usage is not None:
             self._count_tokens(call.model.name, decision.chosen, outcome.usage)
+
+    def _count_edits(self, outcome: Outcome) -> None:
+        """What was done for the engine of the last attempt, each kind once per call."""
+        backend = outcome.attempts[-1].backend if outcome.attempts else "none"
+        for transform in dict.fromkeys(outcome.transforms):
+            self._counters.child(self._counters.transforms, backend, transform).inc()
+        fields = {name.partition(".")[0] for name in outcome.dropped_params}
+        for param in {field if field in KNOWN_PARAMS else "other" for field in fields}:
+            self._counters.child(self._counters.dropped_params, backend, param).inc()
 
     def _count_tokens(self, model: str, replica: str, usage: Usage) -> None:
         for name, tokens in (

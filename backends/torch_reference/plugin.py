@@ -6,15 +6,38 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
+import httpx
 from msgspec import Meta
 
 import backends
+from backends import dialects
 from backends.environments import engine_python
-from backends.openai_compatible import OpenAICompatible
-from gateway import Backend, BuildContext, Extension, Launcher, LaunchPlan, LaunchSettings, NoSettings, hookimpl
+from backends.openai_compatible import EngineSettings, OpenAICompatible
+from backends.probing import count, fetch_gauges
+from gateway import (
+    Backend,
+    BuildContext,
+    Capability,
+    Extension,
+    Fact,
+    FactName,
+    Introspection,
+    Launcher,
+    LaunchPlan,
+    LaunchSettings,
+    Operation,
+    Probe,
+    Replica,
+    ReplicaLoad,
+    ReplicaState,
+    hookimpl,
+)
 from gateway.errors import ConfigError
 
 HOST = "127.0.0.1"
+
+_RUNNING = "moegate_reference_engine_requests_running"
+_WAITING = "moegate_reference_engine_requests_waiting"
 
 
 class TorchReferenceLaunch(LaunchSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,15 +78,29 @@ class TorchReference(OpenAICompatible):
     """Our engine, written to the same API."""
 
     kind: ClassVar[str] = "torch_reference"
+    served: ClassVar[frozenset[Operation]] = frozenset({Operation.CHAT, Operation.COMPLETIONS, Operation.TOKENIZE})
+    can: ClassVar[frozenset[Capability]] = frozenset({Capability.TOOLS, Capability.LOGPROBS})
+    dialect: ClassVar[dialects.Dialect] = dialects.TORCH_REFERENCE
     launcher: ClassVar[Launcher | None] = TorchReferenceLauncher()
     probe_path: ClassVar[str] = "/health"
+    introspection: ClassVar[Introspection] = Introspection(
+        facts=(Fact(FactName.VERSION, "/version", "version"), Fact(FactName.PRECISION, "/version", "dtype")),
+        answer_fields={"return_token_ids": True},
+        tokenizes_chats=True,
+        is_reference=True,
+    )
+
+    async def look_at_load(self, client: httpx.AsyncClient, replica: Replica) -> Probe:
+        """The gauges of `/metrics`."""
+        gauges = await fetch_gauges(client, replica.url + "/metrics", (_RUNNING, _WAITING))
+        return Probe(ReplicaState.READY, load=ReplicaLoad(count(gauges, _RUNNING), count(gauges, _WAITING)))
 
 
-def _build(_: NoSettings, __: BuildContext) -> Backend:
-    return TorchReference()
+def _build(settings: EngineSettings, _: BuildContext) -> Backend:
+    return TorchReference(settings)
 
 
 @hookimpl
 def moegate_backends() -> Iterable[Extension[Backend]]:
     """Register the backend."""
-    return [Extension("torch_reference", NoSettings, _build)]
+    return [Extension("torch_reference", EngineSettings, _build)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import check, plugins, schema, serve
+from gateway.cli import check, opening, plugins, schema, serve
 from gateway.errors import ConfigError
 from gateway.plugin_manager import load_plugins
 from gateway.registry import call_hook
@@ -24,17 +24,31 @@ def build_cli() -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        context_settings={"obj": opening.Opener()},
     )
     cli.command("serve")(serve.serve)
     cli.command("check")(check.check)
     cli.command("schema")(schema.schema)
     cli.command("plugins")(plugins.plugins)
+    groups: dict[str, typer.Typer] = {}
     for plugin, commands in call_hook(load_plugins(), "moegate_commands"):
         for command in commands:
-            if not isinstance(command, typer.Typer) or not command.info.name:
+            name = command.info.name if isinstance(command, typer.Typer) else None
+            if not name:
                 raise ConfigError(f"plugin {plugin!r} returned a command that is not a Typer with a name")
-            cli.add_typer(command)
+            groups[name] = _joined(groups[name], command) if name in groups else command
+    for group in groups.values():
+        cli.add_typer(group)
     return cli
+
+
+def _joined(first: typer.Typer, second: typer.Typer) -> typer.Typer:
+    """Two plugins may add to one group: `moegate engines up` and another's `moegate engines …` stand side by side."""
+    joined = typer.Typer()
+    joined.info, joined.registered_callback = first.info, first.registered_callback
+    joined.registered_commands = [*first.registered_commands, *second.registered_commands]
+    joined.registered_groups = [*first.registered_groups, *second.registered_groups]
+    return joined
 
 
 def main() -> None:

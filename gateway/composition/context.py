@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -45,9 +46,9 @@ class Builder:
         return found
 
     async def release(self) -> None:
-        """Let go of all shared objects, last first."""
-        while self.held:
-            await self._shared.release(self.held.pop())
+        """Let go of all shared objects, last first; those that take long to close do so at the same time."""
+        held, self.held = self.held[::-1], []
+        await asyncio.gather(*(self._shared.release(key) for key in held))
 
     def build(self, extension: Extension[T], settings: Any, path: Path) -> T | None:
         """Validate an extension's settings and build it; None, and a problem noted, if that fails."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 from msgspec import Raw
 
@@ -9,13 +11,16 @@ from gateway.composition.context import Builder
 from gateway.config_file import Path
 from gateway.contracts.backend import Backend, LaunchPlan, Replica
 from gateway.contracts.call import Model
-from gateway.contracts.plugin import LaunchedReplica
+from gateway.contracts.plugin import LaunchedReplica, Secret
 from gateway.errors import ConfigError
 from gateway.fleet.pool import Member, Pool, PooledFleet
 from gateway.registry import Kind
 from gateway.settings import ModelSettings, ReplicaSettings, Settings
 from gateway.upstream import HeaderBlock, Origin, Timeouts, encode_headers
-from gateway.validation import INVALID, readable
+from gateway.validation import Invalid, readable
+
+Launch = tuple[LaunchPlan, float]
+"""How to start an engine, and how long it may take to get ready, in seconds."""
 
 
 def build_fleet(settings: Settings, builder: Builder) -> PooledFleet:
@@ -32,10 +37,10 @@ def build_fleet(settings: Settings, builder: Builder) -> PooledFleet:
             built = _ReplicaBuilder(builder, settings_of_model, model, replica, path).build()
             if built is None:
                 continue
-            member, plan = built
+            member, launch = built
             members.append(member)
-            if plan is not None:
-                launched.append(LaunchedReplica(member.replica, plan))
+            if launch is not None:
+                launched.append(LaunchedReplica(member.replica, *launch))
         pools.append(Pool(model, members, settings_of_model.max_attempts))
     return PooledFleet(pools, launched)
 
@@ -85,16 +90,16 @@ class _ReplicaBuilder:
         self._configured = configured
         self._path = path
 
-    def build(self) -> tuple[Member, LaunchPlan | None] | None:
-        """Return the member, and the plan if the gateway is to start the engine; None if something is wrong."""
+    def build(self) -> tuple[Member, Launch | None] | None:
+        """Return the member, and how the engine is started if the gateway is to do that; None if something is wrong."""
         backend = self._backend()
         if (self._configured.url is None) == (self._configured.launch is None):
             self._problem((), "a replica has either `url` (it runs already) or `launch` (the gateway starts it)")
             return None
         if backend is None:
             return None
-        plan = self._plan(backend) if self._configured.launch is not None else None
-        url = plan.url if plan is not None else self._configured.url
+        launch = self._launch(backend) if self._configured.launch is not None else None
+        url = launch[0].url if launch is not None else self._configured.url
         if url is None:
             return None
         try:
@@ -106,12 +111,14 @@ class _ReplicaBuilder:
             self._problem(("url",), "must not end in /v1; the gateway adds the path of each operation itself")
             return None
         headers = self._headers()
-        return (self._member(backend, url, origin, base_path, headers), plan) if headers is not None else None
+        if headers is None:
+            return None
+        replica = self._replica(backend, url, launch[0] if launch is not None else None)
+        return self._member(replica, backend, origin, base_path, headers), launch
 
     def _headers(self) -> HeaderBlock | None:
-        key = self._configured.api_key
         try:
-            return encode_headers([(b"authorization", b"Bearer " + key.reveal().encode())] if key is not None else [])
+            return encode_headers(authorization(self._configured.api_key))
         except ValueError:
             self._problem(("api_key",), "holds a character that a header must not hold, such as a line end")
             return None
@@ -125,16 +132,16 @@ class _ReplicaBuilder:
         built: Backend | None = self._builder.build(extension, self._configured.options, (*self._path, "options"))
         return built
 
-    def _plan(self, backend: Backend) -> LaunchPlan | None:
+    def _launch(self, backend: Backend) -> Launch | None:
         path = (*self._path, "launch")
         if backend.launcher is None:
             self._problem(("launch",), f"the gateway cannot start a {backend.kind} engine; give its `url`")
             return None
         launch = self._builder.validator.extension_settings(self._configured.launch, backend.launcher.settings, path)
-        if launch is INVALID:
+        if isinstance(launch, Invalid):
             return None
         try:
-            return backend.launcher.plan(
+            plan = backend.launcher.plan(
                 launch, served_model=self._served_model, max_concurrent=self._configured.max_concurrent
             )
         except ConfigError as error:
@@ -142,11 +149,12 @@ class _ReplicaBuilder:
                 self._problem(("launch",), problem)
         except Exception as error:  # noqa: BLE001 - a stranger's backend; its fault belongs in the list with the others
             self._problem(("launch",), f"{backend.kind} cannot be launched: {error!r}")
+        else:
+            return plan, launch.ready_seconds
         return None
 
-    def _member(self, backend: Backend, url: str, origin: Origin, base_path: str, headers: HeaderBlock) -> Member:
+    def _replica(self, backend: Backend, url: str, plan: LaunchPlan | None) -> Replica:
         configured, checkpoint = self._configured, self._configured.checkpoint or self._model.checkpoint
-        timeouts = self._parent.timeouts
         replica = Replica(
             name=configured.name,
             model=self._model.name,
@@ -159,8 +167,14 @@ class _ReplicaBuilder:
             context_length=configured.context_length or checkpoint.context_length,
             max_concurrent=configured.max_concurrent,
         )
-        # An unchanged replica keeps its state and its calls in flight over a reload.
-        replica = self._builder.shared(("replica", _digest(replica)), lambda: replica)
+        # An unchanged replica keeps its state and its calls in flight over a reload; one whose engine is started
+        # otherwise has another engine, though it may have the same address.
+        return self._builder.shared(("replica", _digest(replica, plan)), lambda: replica)
+
+    def _member(
+        self, replica: Replica, backend: Backend, origin: Origin, base_path: str, headers: HeaderBlock
+    ) -> Member:
+        timeouts = self._parent.timeouts
         return Member(
             replica=replica,
             backend=backend,
@@ -174,7 +188,7 @@ class _ReplicaBuilder:
             headers=headers,
             labels=(
                 (b"x-moegate-backend", backend.kind.encode()),
-                (b"x-moegate-replica", configured.name.encode()),
+                (b"x-moegate-replica", replica.name.encode()),
             ),
         )
 
@@ -186,6 +200,11 @@ class _ReplicaBuilder:
         self._builder.validator.problem((*self._path, *path), text)
 
 
-def _digest(replica: Replica) -> str:
-    """All that the configuration says of a replica, as one string."""
-    return msgspec.json.encode(replica, order="deterministic").decode()
+def authorization(key: Secret | None) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers by which an engine knows us."""
+    return ((b"authorization", b"Bearer " + key.reveal().encode()),) if key is not None else ()
+
+
+def _digest(replica: Replica, plan: LaunchPlan | None) -> str:
+    """All that the configuration says of a replica, as one string; a plan's environment may hold secrets."""
+    return hashlib.sha256(msgspec.json.encode((replica, plan), order="deterministic")).hexdigest()

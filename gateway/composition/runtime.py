@@ -13,9 +13,10 @@ from litestar.exceptions import ImproperlyConfiguredException
 
 from gateway.composition.context import Builder
 from gateway.composition.extensions import Named, build_plugins, build_policies
-from gateway.composition.fleet import build_fleet
+from gateway.composition.fleet import authorization, build_fleet
 from gateway.config_file import Document
-from gateway.contracts.plugin import Service
+from gateway.contracts.backend import Probe, Replica
+from gateway.contracts.plugin import ReplicaAccess, Service
 from gateway.dataplane.forwarder import Forwarder
 from gateway.dataplane.recording import Recording
 from gateway.dataplane.serving import Serving
@@ -45,7 +46,7 @@ class Runtime:
         settings: Settings,
         fleet: PooledFleet,
         app: Litestar,
-        recording: Recording,
+        serving: Serving,
         services: Sequence[Named],
         builder: Builder,
     ) -> None:
@@ -53,7 +54,8 @@ class Runtime:
         self.fleet = fleet
         self.app = app
         self.in_flight = 0
-        self._recording = recording
+        self._serving = serving
+        self._recording = serving.recording
         self._services = tuple(services)
         self._builder = builder
         self._tasks: list[asyncio.Task[None]] = []
@@ -62,11 +64,40 @@ class Runtime:
         self._retiring = False
         self._probes: httpx.AsyncClient | None = None
 
+    def service(self, name: str) -> Service | None:
+        """What the plugin of that name built as a service."""
+        return dict(self._services).get(name)
+
+    def access(self) -> list[ReplicaAccess]:
+        """What it takes to ask each replica directly; see `OpenConfiguration.access`."""
+        keys = {replica.name: replica.api_key for model in self.settings.models for replica in model.replicas}
+        return [
+            ReplicaAccess(
+                replica=member.replica,
+                model=pool.model,
+                backend=member.backend,
+                headers=authorization(keys[member.replica.name]),
+                connect_seconds=member.timeouts.connect_seconds,
+                first_byte_seconds=member.timeouts.first_byte_seconds,
+            )
+            for pool in self.fleet.pools
+            for member in pool.members
+        ]
+
+    async def look(self, replica: Replica) -> Probe:
+        """Probe one replica now, for a command: a runtime need not be started for that."""
+        members = (member for member in self.fleet.members() if member.replica is replica)
+        return await HealthMonitor(self.fleet, self._probe_client()).look(next(members))
+
+    def _probe_client(self) -> httpx.AsyncClient:
+        if self._probes is None:
+            # trust_env off: a proxy from the environment must not come between us and our engines.
+            self._probes = httpx.AsyncClient(trust_env=False, timeout=10.0)
+        return self._probes
+
     def start(self) -> None:
         """Start services, health checks and recording."""
-        # trust_env off: a proxy from the environment must not come between us and our engines.
-        self._probes = httpx.AsyncClient(trust_env=False, timeout=10.0)
-        health = HealthMonitor(self.fleet, self._probes)
+        health = HealthMonitor(self.fleet, self._probe_client())
         self._recorder = asyncio.create_task(self._recording.run(), name="recording")
         for name, service in (("health", health), *self._services):
             self._tasks.append(asyncio.create_task(_keep_running(name, service), name=name))
@@ -96,7 +127,7 @@ class Runtime:
         self._tasks.clear()
 
     async def _close(self) -> None:
-        await self._recording.flush(FLUSH_SECONDS)
+        await self._serving.finish(FLUSH_SECONDS)
         if self._recorder is not None:
             self._recorder.cancel()
             await asyncio.gather(self._recorder, return_exceptions=True)
@@ -169,7 +200,7 @@ def _build(settings: Settings, builder: Builder) -> Runtime:
     except ImproperlyConfiguredException as error:
         builder.validator.problem(("plugins",), f"two routes collide: {error.detail}")
         raise ConfigError(*builder.validator.problems) from error
-    return Runtime(settings, fleet, app, recording, plugins[Kind.SERVICE], builder)
+    return Runtime(settings, fleet, app, serving, plugins[Kind.SERVICE], builder)
 
 
 def _handlers(providers: Sequence[Named], builder: Builder) -> list[Any]:

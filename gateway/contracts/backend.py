@@ -143,10 +143,16 @@ class LaunchPlan(Struct, frozen=True):
 
 
 class LaunchSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every `launch:` block may say: the model folder, relative to the working directory, and the port."""
+    """What every `launch:` block may say.
+
+    Attributes:
+        model: the model's folder or file, relative to the working directory.
+        ready_seconds: how long the engine may take from its start until it serves; one that takes longer is stopped.
+    """
 
     model: Path
     port: Annotated[int, Meta(ge=1, le=65_535)]
+    ready_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 900.0
 
 
 class Launcher(Protocol):

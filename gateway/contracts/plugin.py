@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
-from gateway.contracts.backend import LaunchPlan, Replica, ReplicaState
+from gateway.contracts.backend import Backend, LaunchPlan, Probe, Replica, ReplicaState
 from gateway.contracts.call import Call, Decision, Model, Outcome, Principal
 
 if TYPE_CHECKING:
@@ -40,10 +42,11 @@ class NoSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LaunchedReplica(Struct, frozen=True):
-    """A replica that the gateway itself starts, with the plan to start it."""
+    """A replica that the gateway itself starts, with the plan to start it, and how long it may take to get ready."""
 
     replica: Replica
     plan: LaunchPlan
+    ready_seconds: float = 900.0
 
 
 class Fleet(Protocol):
@@ -56,7 +59,14 @@ class Fleet(Protocol):
         """Those that the gateway starts itself."""
 
     def report(self, replica: Replica, state: ReplicaState, reason: str = "") -> None:
-        """Set a replica's state. A reason is one line for people; it must hold no address and no path."""
+        """Set a replica's state. A reason is one line for people; it must hold no address and no path.
+
+        A launched replica that is FAILED is not probed until it is reported as something else: whatever may answer at
+        its address is not its engine.
+        """
+
+    async def wait_for_change(self) -> None:
+        """Return when any replica's state changes."""
 
 
 class BuildContext(Protocol):
@@ -74,6 +84,50 @@ class BuildContext(Protocol):
         """An object that outlives a reload: the next runtime that asks with an equal key gets the same one.
 
         When the last runtime that asked is closed, the object's `async aclose()` is awaited, if it has one.
+        """
+
+
+class ReplicaAccess(Struct, frozen=True, eq=False):
+    """All that it takes to ask a replica's engine directly, past the gateway; for commands, never on a call's way.
+
+    Attributes:
+        headers: what the engine wants with every request, its key among them; not for printing.
+        connect_seconds, first_byte_seconds: how long to wait for a connection, and for an answer's first byte.
+    """
+
+    replica: Replica
+    model: Model
+    backend: Backend
+    headers: tuple[tuple[bytes, bytes], ...]
+    connect_seconds: float
+    first_byte_seconds: float
+
+
+class OpenConfiguration(Protocol):
+    """A configuration that a command has opened: all that it names is built, nothing of it is started."""
+
+    @property
+    def fleet(self) -> Fleet:
+        """The replicas."""
+
+    def access(self) -> Sequence[ReplicaAccess]:
+        """Every replica of every model, with what it takes to ask it directly."""
+
+    def service(self, name: str) -> Service | None:
+        """What the plugin of that name built as a service."""
+
+    async def look(self, replica: Replica) -> Probe:
+        """Probe one replica now, by its backend; an engine that is down is an answer and no error."""
+
+
+class CommandContext(Protocol):
+    """What a command may ask for: it is the `obj` of the Typer context that it runs in."""
+
+    def open(self, config: Path) -> AbstractAsyncContextManager[OpenConfiguration]:
+        """Build a configuration file, and let go of what was built at the end of the block.
+
+        Raises:
+            ConfigError: with every problem found. Let it through: the command line prints it, and ends with status 2.
         """
 
 

@@ -16,6 +16,7 @@ from gateway.contracts.backend import Meter, Replica, ReplicaState, UpstreamRequ
 from gateway.contracts.call import Attempt, Call, Outcome
 from gateway.contracts.policy import Attribution, AttributionPolicy
 from gateway.dataplane import sse
+from gateway.dataplane.aborts import Aborts
 from gateway.dataplane.placement import RETRY_AFTER_SECONDS
 from gateway.errors import (
     GatewayError,
@@ -23,6 +24,8 @@ from gateway.errors import (
     PolicyFailed,
     UpstreamBroken,
     UpstreamError,
+    UpstreamOverloaded,
+    UpstreamRefused,
     UpstreamUnreachable,
 )
 from gateway.fleet.pool import Member, Pool, PooledFleet
@@ -33,11 +36,16 @@ log = structlog.get_logger("moegate.forwarder")
 MAX_ERROR_BYTES = 64 * 1024
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 
+# After these there is nothing left to abort: the engine never had the request, or refused it itself.
+_ENDED_BY_ENGINE = (UpstreamUnreachable, UpstreamOverloaded, UpstreamRefused)
+
 
 class Answer(Struct, eq=False):
     """An engine's accepted answer. Whoever holds it closes it.
 
-    `first` is what the client shall see first: all of a plain answer, or the first events of a stream.
+    Attributes:
+        first: what the client shall see first: all of a plain answer, or the first events of a stream.
+        finished: the engine has said all, or will say no more. If this is not so when it is closed, it is given up.
     """
 
     member: Member
@@ -48,12 +56,16 @@ class Answer(Struct, eq=False):
     content_type: bytes
     attribution: tuple[Attribution, ...]
     request: UpstreamRequest
+    aborts: Aborts
+    finished: bool = False
 
     def close(self) -> None:
         """Give the slot back, and the connection; a connection with an answer still on its way is cut, so that the engine stops."""
         if self.member.replica.in_flight > 0:
             self.member.replica.in_flight -= 1
         self.response.close()
+        if not self.finished:
+            self.aborts.send(self.member, self.request)
 
 
 class Forwarder:
@@ -70,6 +82,7 @@ class Forwarder:
         self._fleet = fleet
         self._attribution = tuple(attribution)
         self._max_answer_bytes = max_answer_bytes
+        self.aborts = Aborts(connections)
 
     async def forward(self, call: Call, pool: Pool, ranked: Sequence[Replica], outcome: Outcome) -> Answer:
         """Return the first good answer; every try is noted in `outcome.attempts`.
@@ -88,7 +101,7 @@ class Forwarder:
             if replica.in_flight >= replica.max_concurrent:
                 continue
             try:
-                answer = await self._attempt(call, member, len(outcome.attempts) + 1)
+                answer = await self._attempt(call, member, outcome)
             except UpstreamError as error:
                 outcome.attempts += (Attempt(replica.name, replica.backend, error.code),)
                 self._note_failure(call, replica, error)
@@ -104,10 +117,11 @@ class Forwarder:
             f"All replicas of {pool.model.name} are at their max_concurrent.", retry_after_seconds=RETRY_AFTER_SECONDS
         )
 
-    async def _attempt(self, call: Call, member: Member, number: int) -> Answer:
+    async def _attempt(self, call: Call, member: Member, outcome: Outcome) -> Answer:
         replica = member.replica
         attribution = self._annotate(call, replica) if self._attribution else ()
-        request = member.backend.prepare(call, replica, f"{call.call_id}-{number}")
+        request = member.backend.prepare(call, replica, f"{call.call_id}-{len(outcome.attempts) + 1}")
+        outcome.transforms, outcome.dropped_params = request.transforms, request.dropped_params
         replica.in_flight += 1
         response: UpstreamResponse | None = None
         try:
@@ -121,10 +135,12 @@ class Forwarder:
                 prepared=member.headers,
             )
             return await self._accept(call, member, request, response, attribution)
-        except BaseException:
+        except BaseException as error:
             replica.in_flight -= 1
             if response is not None:
                 response.close()
+            if not isinstance(error, _ENDED_BY_ENGINE):
+                self.aborts.send(member, request)
             raise
 
     async def _accept(
@@ -153,7 +169,18 @@ class Forwarder:
             first = meter.read_body(await response.read(self._max_answer_bytes))
         if meter.error is not None:
             raise meter.error
-        return Answer(member, response, meter, first, cutter, content_type, attribution, request)
+        return Answer(
+            member,
+            response,
+            meter,
+            first,
+            cutter,
+            content_type,
+            attribution,
+            request,
+            self.aborts,
+            finished=cutter is None,
+        )
 
     def _annotate(self, call: Call, replica: Replica) -> tuple[Attribution, ...]:
         annotations = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.contracts.call import Call, Outcome
@@ -17,6 +19,10 @@ STREAM_HEADERS: Headers = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
+
+_MOST_NAMES = 32
+_LONGEST_NAME = 64
+_UNLISTABLE = re.compile(r"[^!-+\--~]")  # all but visible ASCII without the comma
 
 
 class Client(Protocol):
@@ -54,10 +60,7 @@ async def relay(call: Call, answer: Answer, client: Client, outcome: Outcome) ->
         *answer.member.labels,
         (b"x-moegate-attempts", b"%d" % len(outcome.attempts)),
     ]
-    if transforms := (*answer.request.transforms, *answer.meter.transforms):
-        headers.append((b"x-moegate-transforms", ", ".join(transforms).encode()))
-    if answer.request.dropped_params:
-        headers.append((b"x-moegate-dropped-params", ", ".join(answer.request.dropped_params).encode()))
+    headers += edit_headers((*answer.request.transforms, *answer.meter.transforms), answer.request.dropped_params)
     for attribution in answer.attribution:
         headers += attribution.headers
     if answer.cutter is not None:
@@ -70,17 +73,39 @@ async def relay(call: Call, answer: Answer, client: Client, outcome: Outcome) ->
         await client.write(answer.first, more=False)
 
 
+def edit_headers(transforms: Sequence[str], dropped_params: Sequence[str]) -> Headers:
+    """What was done to a call on its way, for its caller to see; nothing for most calls.
+
+    What is mended later in a stream comes too late for a header and is only in the record.
+    """
+    headers: Headers = []
+    if transforms:
+        headers.append((b"x-moegate-transforms", _listed(transforms)))
+    if dropped_params:
+        headers.append((b"x-moegate-dropped-params", _listed(dropped_params)))
+    return headers
+
+
+def _listed(names: Sequence[str]) -> bytes:
+    """Names as one header's value; callers choose the names of parameters, so they may hold anything and be many."""
+    shown = [_UNLISTABLE.sub("?", name[:_LONGEST_NAME]) for name in dict.fromkeys(names)]
+    if len(shown) > _MOST_NAMES:
+        shown[_MOST_NAMES:] = ["..."]
+    return ", ".join(shown).encode()
+
+
 async def _relay_events(answer: Answer, cutter: sse.EventCutter, client: Client) -> None:
     meter = answer.meter
-    if answer.first:
-        await client.write(answer.first, more=True)
+    await client.write(answer.first, more=True)  # even if there is nothing to see in it yet: the headers go with it
     try:
         await _relay_chunks(answer, cutter, client)
     except UpstreamError:
         if meter.end_events() is not None:
             raise
-        # All had been said: how the connection ends after `[DONE]` is no matter.
+        # All had been said: how the connection ends after the last event is no matter.
+        answer.finished = True
     else:
+        answer.finished = True
         failure = meter.end_events()
         if failure is not None:
             raise failure

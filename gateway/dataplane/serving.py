@@ -42,6 +42,11 @@ class Serving:
         self._forwarder = forwarder
         self.recording = recording
 
+    async def finish(self, seconds: float) -> None:
+        """Wait for what ended calls have left to do, but for each kind of it no longer than `seconds`."""
+        await self._forwarder.aborts.finish(seconds)
+        await self.recording.flush(seconds)
+
     async def serve(self, call: Call, pool: Pool, client: Client) -> None:
         """Serve one call to its end. The client has its answer or its error when this returns."""
         outcome, decision, leases = Outcome(ending=Ending.FAILED, status=0), Decision(), Leases()

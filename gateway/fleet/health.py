@@ -7,7 +7,7 @@ import asyncio
 import httpx
 import structlog
 
-from gateway.contracts.backend import Probe, ReplicaState
+from gateway.contracts.backend import Probe, Replica, ReplicaState
 from gateway.fleet.pool import Member, PooledFleet
 
 log = structlog.get_logger("moegate.health")
@@ -23,7 +23,8 @@ class HealthMonitor:
     """One probing loop per replica.
 
     `launched` are the replicas that the gateway starts itself: for those, a refused connection while they start is the
-    normal course of things and not a finding.
+    normal course of things and not a finding. While one is FAILED, its supervisor knows that its engine does not run:
+    it is not looked at, for whatever answered there would be a stranger, or an engine that is on its way out.
     """
 
     def __init__(self, fleet: PooledFleet, client: httpx.AsyncClient) -> None:
@@ -40,13 +41,16 @@ class HealthMonitor:
     async def _watch(self, member: Member) -> None:
         failures = 0
         while True:
-            found = await self._look(member)
+            while self._has_no_engine(member.replica):
+                await self._fleet.wait_for_change()
+            found = await self.look(member)
             failures = 0 if found.state is ReplicaState.READY else failures + 1
             self._apply(member, found, failures)
             ready = member.replica.state is ReplicaState.READY
             await self._pause(member, READY_INTERVAL_SECONDS if ready else NOT_READY_INTERVAL_SECONDS)
 
-    async def _look(self, member: Member) -> Probe:
+    async def look(self, member: Member) -> Probe:
+        """Probe one replica now; whatever goes wrong is an answer."""
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 return await member.backend.probe(self._client, member.replica)
@@ -59,15 +63,20 @@ class HealthMonitor:
     def _apply(self, member: Member, found: Probe, failures: int) -> None:
         replica = member.replica
         before = replica.state
+        if self._has_no_engine(replica):
+            return  # since this look began
         if found.state is ReplicaState.READY:
             replica.load = found.load
         elif before is ReplicaState.READY and failures < FAILURES_TO_DROP:
             return
-        elif id(replica) in self._launched and before in (ReplicaState.STARTING, ReplicaState.FAILED):
+        elif before is ReplicaState.STARTING and id(replica) in self._launched:
             return  # its supervisor knows better
         self._fleet.report(replica, found.state, found.reason)
         if replica.state is not before:
             log.info("replica changed", replica=replica.name, state=found.state.value, reason=found.reason or None)
+
+    def _has_no_engine(self, replica: Replica) -> bool:
+        return replica.state is ReplicaState.FAILED and id(replica) in self._launched
 
     async def _pause(self, member: Member, seconds: float) -> None:
         """Wait, but look at once when the call's way has found the replica dead."""

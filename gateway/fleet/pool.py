@@ -13,12 +13,12 @@ from gateway.contracts.call import Call, Model, Operation
 from gateway.contracts.plugin import LaunchedReplica
 from gateway.upstream import HeaderBlock, Origin, Timeouts
 
-# What every engine honours; a call with nothing else needs no look at what its engine can do.
+# What every engine honours in chat and completions; a call with nothing else needs no look at what its engine can do.
 ORDINARY_PARAMS = frozenset({
-    "model", "messages", "prompt", "input", "system", "instructions", "stream", "stream_options", "temperature", "top_p",
-    "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "stop", "stop_sequences", "seed", "user", "metadata",
-    "presence_penalty", "frequency_penalty",
+    "model", "messages", "prompt", "stream", "stream_options", "temperature", "top_p", "max_tokens",
+    "max_completion_tokens", "n", "stop", "seed", "user", "metadata",
 })  # fmt: skip
+_ORDINARY_OPERATIONS = frozenset({Operation.CHAT, Operation.COMPLETIONS})
 
 
 class Member(Struct, frozen=True, eq=False):
@@ -52,7 +52,7 @@ class Pool:
 
     def objections(self, call: Call) -> dict[str, str]:
         """Per replica whose engine would not do what the call asks, though it can do the operation, the reason."""
-        if call.fields.keys() <= ORDINARY_PARAMS:
+        if call.operation in _ORDINARY_OPERATIONS and call.fields.keys() <= ORDINARY_PARAMS:
             return {}
         found = {}
         for member in self.members:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from gateway.http.routes import INFERENCE_ROUTES
+from gateway.http.endpoints import ENDPOINTS
 
 if TYPE_CHECKING:
     from litestar.types import Receive, Send
@@ -47,10 +47,8 @@ class Edge:
         call_id = new_call_id()
         state = scope.setdefault("state", {})
         state["call_id"] = call_id
-        if scope["path"] not in INFERENCE_ROUTES:  # those add the id themselves, without a wrapper around each chunk
+        if scope["path"] not in ENDPOINTS:  # those add the id themselves, without a wrapper around each chunk
             send = partial(_send_with_id, send, call_id.encode())
-        # For the inference endpoints: Litestar wraps `send` twice, and they would go through both for every chunk.
-        state["send"] = send
         runtime = self.current
         runtime.in_flight += 1
         try:

@@ -1,22 +1,21 @@
-"""Renders errors in OpenAI's shape; the only place that decides what of an error a client may read."""
+"""Decides what of an error a client may read, as a status, headers and text; in whose words is for the endpoint to say."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-import msgspec
 import structlog
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException
 
 from gateway.errors import GatewayError, MethodNotAllowed, UpstreamRefused
+from gateway.http.endpoints import shape_at
+from gateway.http.shapes import Told
 
 Headers = list[tuple[bytes, bytes]]
 
 log = structlog.get_logger("moegate.http")
-
-_ENCODE = msgspec.json.Encoder().encode
 
 # Litestar's own refusals, of requests that never were a call.
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
@@ -27,17 +26,16 @@ def status_of(error: GatewayError) -> int:
     return error.engine_status if isinstance(error, UpstreamRefused) else error.status
 
 
-def body_of(error: GatewayError, *, debug: bool = False) -> bytes:
-    """OpenAI's error object. With `debug`, what only the log should see is added; never on by default."""
-    shown: dict[str, Any] = {
-        "message": error.public_message,
-        "type": (error.engine_type if isinstance(error, UpstreamRefused) else None) or error.type,
-        "param": error.param,
-        "code": error.code,
-    }
-    if debug:
-        shown["debug"] = error.message
-    return _ENCODE({"error": shown})
+def told(error: GatewayError, *, debug: bool = False) -> Told:
+    """The error as its caller may know it. With `debug`, what only the log should see is added; never on by default."""
+    return Told(
+        status=status_of(error),
+        type=(error.engine_type if isinstance(error, UpstreamRefused) else None) or error.type,
+        code=error.code,
+        message=error.public_message,
+        param=error.param,
+        debug=error.message if debug else None,
+    )
 
 
 def headers_of(error: GatewayError) -> Headers:
@@ -52,17 +50,19 @@ def headers_of(error: GatewayError) -> Headers:
     return headers
 
 
-def _response(request: Request[Any, Any, Any], status: int, body: bytes, headers: Headers) -> Response[bytes]:
+def _response(request: Request[Any, Any, Any], shown: Told, headers: Headers) -> Response[bytes]:
+    call_id: str | None = request.scope["state"].get("call_id")
     # The edge adds the id to other routes only, and Litestar refuses some requests before an inference route is asked.
-    if call_id := request.scope["state"].get("call_id"):
+    if call_id:
         headers = [*headers, (b"x-moegate-call-id", call_id.encode())]
-    shown = {name.decode(): value.decode() for name, value in headers if name != b"content-type"}
-    return Response(body, status_code=status, media_type=MediaType.JSON, headers=shown)
+    body = shape_at(request.scope["path"]).body(shown, call_id or "")
+    named = {name.decode(): value.decode() for name, value in headers if name != b"content-type"}
+    return Response(body, status_code=shown.status, media_type=MediaType.JSON, headers=named)
 
 
 def handle_gateway_error(request: Request[Any, Any, Any], error: GatewayError) -> Response[bytes]:
     """Litestar's handler for our own errors on ordinary routes."""
-    return _response(request, status_of(error), body_of(error), headers_of(error))
+    return _response(request, told(error), headers_of(error))
 
 
 def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -74,11 +74,10 @@ def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException)
         405: f"{request.method} is not allowed on {request.url.path}.",
     }.get(error.status_code, "The gateway failed." if ours else error.detail)
     kind = "server_error" if ours else "invalid_request_error"
-    body = _ENCODE({"error": {"message": message, "type": kind, "param": None, "code": code}})
     headers = [(b"x-moegate-error", code.encode())]
     if allow := (error.headers or {}).get("allow"):
         headers.append((b"allow", allow.encode()))
-    return _response(request, error.status_code, body, headers)
+    return _response(request, Told(status=error.status_code, type=kind, code=code, message=message), headers)
 
 
 def handle_crash(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

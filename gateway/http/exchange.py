@@ -1,22 +1,43 @@
-"""One HTTP request and its answer over plain ASGI: reads a bounded body, writes, and notices when the client leaves."""
+"""One HTTP request and its answer: reads a bounded body, writes, and notices when the client leaves."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.contracts.call import Outcome
-from gateway.dataplane import sse
+from gateway.dataplane.relay import edit_headers
 from gateway.errors import BodyTooLarge, GatewayError, RequestTimedOut
 from gateway.http import errors
 from gateway.http.errors import Headers
+from gateway.http.shapes import Shape
 
 if TYPE_CHECKING:
-    from litestar.types import HTTPScope, Receive, Send
+    from litestar.types import HTTPScope, Receive
 
 
 class ClientLeft(Exception):
     """The client closed the connection before its request was complete."""
+
+
+class Line(Protocol):
+    """The connection to the client for one request, past the messages of ASGI; the server puts it into the scope's state."""
+
+    def body(self) -> bytes | None:
+        """All of the request's body; None if it has not come yet, or if nobody waits for an answer."""
+
+    def watch(self, on_loss: Callable[[], None]) -> None:
+        """Call `on_loss` once when the connection is lost before the answer is complete; at once if it is already."""
+
+    def release(self) -> None:
+        """Watch no more."""
+
+    def start(self, status: int, headers: Headers) -> None:
+        """Keep status and headers until the first piece of the body."""
+
+    async def write(self, body: bytes, *, more: bool) -> None:
+        """Send a piece of the body, which may be empty; waits while the client reads too slowly."""
 
 
 class Exchange:
@@ -26,18 +47,19 @@ class Exchange:
     then tells this cancellation from the server's own.
     """
 
-    __slots__ = ("_call_id", "_debug", "_receive", "_send", "_task", "_watcher", "gone", "headers", "started")
+    __slots__ = ("_call_id", "_debug", "_line", "_receive", "_shape", "_task", "gone", "headers", "started")
 
-    def __init__(self, scope: HTTPScope, receive: Receive, *, debug: bool = False) -> None:
+    def __init__(self, scope: HTTPScope, receive: Receive, shape: Shape, *, debug: bool = False) -> None:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.started = False
         self.gone = False
         self._receive = receive
-        self._send: Send = scope["state"]["send"]  # the edge's, without what wraps it on the way to here
+        # Out of the state, which leads back to itself through it: then no call leaves work for the garbage collector.
+        self._line: Line = scope["state"].pop("line")
+        self._shape = shape
         self._debug = debug
         self._call_id: str = scope["state"]["call_id"]
         self._task: asyncio.Task[object] | None = None
-        self._watcher: asyncio.Task[None] | None = None
 
     async def read_body(self, limit_bytes: int, seconds: float) -> bytes:
         """Read the request's body.
@@ -50,6 +72,11 @@ class Exchange:
         declared = self.headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > limit_bytes:
             raise BodyTooLarge(f"The request body is over {limit_bytes} bytes.")
+        body = self._line.body()
+        if body is not None:  # nearly always: it came in one packet with the head
+            if len(body) > limit_bytes:
+                raise BodyTooLarge(f"The request body is over {limit_bytes} bytes.")
+            return body
         try:
             async with asyncio.timeout(seconds):
                 return await self._read_body(limit_bytes)
@@ -74,49 +101,45 @@ class Exchange:
     def watch(self) -> None:
         """Cancel the current task when the client leaves. Litestar does not do it before the first byte."""
         self._task = asyncio.current_task()
-        self._watcher = asyncio.create_task(self._wait_for_disconnect())
+        self._line.watch(self._leave)
 
     def release(self) -> None:
         """Stop watching."""
         self._task = None
-        if self._watcher is not None:
-            self._watcher.cancel()
+        self._line.release()
 
-    async def _wait_for_disconnect(self) -> None:
-        message = await self._receive()
-        while message["type"] != "http.disconnect":
-            message = await self._receive()
+    def _leave(self) -> None:
         if self._task is not None:
             self.gone = True
             self._task.cancel()
 
     async def start(self, status: int, headers: Headers) -> None:
-        """Send status and headers."""
+        """Send status and headers, together with the first piece of the body."""
+        self._line.start(status, headers)
         self.started = True
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, body: bytes, *, more: bool) -> None:
         """Send a piece of the body; waits while the client reads too slowly."""
-        if not more:
-            self._task = None  # the server reports a disconnect after a complete answer too
-        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        await self._line.write(body, more=more)
 
     async def fail(self, error: GatewayError, outcome: Outcome | None = None) -> None:
-        """Tell of a failure: as a status where none was sent yet, else as the stream's last event, without `[DONE]`."""
-        body = errors.body_of(error, debug=self._debug)
+        """Tell of a failure: as a status where none was sent yet, else as the stream's last event, and no end after it."""
+        told = errors.told(error, debug=self._debug)
         if self.started:
-            await self.write(sse.event(body), more=False)
+            events = outcome.streamed_events if outcome is not None else 0
+            await self.write(self._shape.event(told, self._call_id, events), more=False)
             return
+        body = self._shape.body(told, self._call_id)
         headers = errors.headers_of(error)
         headers.append((b"x-moegate-call-id", self._call_id.encode()))
         headers.append((b"content-length", b"%d" % len(body)))
-        status = errors.status_of(error)
         if outcome is not None:
-            outcome.status = status
+            outcome.status = told.status
             if outcome.attempts:
                 last = outcome.attempts[-1]
                 headers.append((b"x-moegate-backend", last.backend.encode()))
                 headers.append((b"x-moegate-replica", last.replica.encode()))
             headers.append((b"x-moegate-attempts", b"%d" % len(outcome.attempts)))
-        await self.start(status, headers)
+            headers += edit_headers(outcome.transforms, outcome.dropped_params)
+        await self.start(told.status, headers)
         await self.write(body, more=False)

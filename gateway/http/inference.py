@@ -11,9 +11,10 @@ from msgspec import Struct
 
 from gateway.contracts.call import Call, Operation, Principal, Scope
 from gateway.dataplane.serving import Serving
-from gateway.errors import GatewayError, MethodNotAllowed, ModelNotFound, Rejected, Unauthenticated
+from gateway.errors import GatewayError, InvalidRequest, MethodNotAllowed, ModelNotFound, Rejected, Unauthenticated
 from gateway.fleet.pool import Pool
 from gateway.http import requests
+from gateway.http.endpoints import Endpoint
 from gateway.http.exchange import ClientLeft, Exchange
 from gateway.registry import nearest
 
@@ -73,6 +74,27 @@ class Door:
             )
         return pool
 
+    def check_operation(self, pool: Pool, operation: Operation) -> None:
+        """See that a model can be asked for an operation at all, whatever the state of its replicas.
+
+        Raises:
+            InvalidRequest: none of its engines serves it; the message names what they serve, and the models whose do.
+        """
+        if operation in pool.operations:
+            return
+        served = ", ".join(sorted(each.value for each in pool.operations)) or "nothing"
+        others = [
+            f"{other.model.name} ({', '.join(kinds)})"
+            for other in self.pools
+            if (kinds := sorted({each.backend for each in other.able(operation)}))
+        ]
+        raise InvalidRequest(
+            f"No replica of {pool.model.name} serves {operation.value}: "
+            f"its engines ({', '.join(sorted({member.replica.backend for member in pool.members}))}) serve {served}. "
+            f"Models here that do: {', '.join(others) or 'none'}.",
+            param="model",
+        )
+
 
 class Inference:
     """The inference endpoints of one runtime."""
@@ -82,9 +104,9 @@ class Inference:
         self._serving = serving
         self._limits = limits
 
-    async def handle(self, operation: Operation, scope: HTTPScope, receive: Receive) -> None:
+    async def handle(self, endpoint: Endpoint, scope: HTTPScope, receive: Receive) -> None:
         """Serve one request to its end."""
-        exchange = Exchange(scope, receive, debug=self._limits.debug)
+        exchange = Exchange(scope, receive, endpoint.errors, debug=self._limits.debug)
         try:
             principal = self._door.authenticate(exchange.headers)
             if Scope.INFERENCE not in principal.scopes:
@@ -92,7 +114,7 @@ class Inference:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(f"Use POST here, not {scope['method']}.")
             body = await exchange.read_body(self._limits.max_body_bytes, self._limits.body_seconds)
-            pool, call = self._read(operation, principal, body, scope)
+            pool, call = self._read(endpoint.operation, principal, body, scope)
         except GatewayError as error:
             await exchange.fail(error)
         except ClientLeft:
@@ -107,6 +129,7 @@ class Inference:
     def _read(self, operation: Operation, principal: Principal, body: bytes, scope: HTTPScope) -> tuple[Pool, Call]:
         found = requests.peek(operation, body)
         pool = self._door.pool(found.model)
+        self._door.check_operation(pool, operation)
         return pool, Call(
             call_id=scope["state"]["call_id"],
             operation=operation,
@@ -116,11 +139,11 @@ class Inference:
             body=body,
             fields=requests.cut(body),
             headers=tuple(scope["headers"]),
-            stream=bool(found.stream),
-            wants_usage=found.stream_options is not None and bool(found.stream_options.include_usage),
-            sets_stream_options=found.stream_options is not None,
-            max_tokens=requests.answer_limit(found),
-            user=found.user,
-            has_tools=requests.has_tools(found),
+            stream=found.streamed,
+            wants_usage=found.wants_usage,
+            sets_stream_options=found.sets_stream_options,
+            max_tokens=found.answer_limit,
+            user=found.caller,
+            has_tools=found.declares_tools,
             received_at=time.monotonic(),
         )

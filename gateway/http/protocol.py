@@ -1,11 +1,18 @@
-"""uvicorn's connection, with a bound on the head of a request and deaf to offers of another protocol; it parses nothing itself."""
+"""uvicorn's connection, less what a gateway must not have and with a direct line to inference calls; it parses nothing itself."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from gateway.http.errors import Headers
+
+if TYPE_CHECKING:
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 # Far above what clients send, and above what proxies let pass.
 MAX_HEAD_BYTES = 64 * 1024
@@ -25,6 +32,14 @@ class PatientProtocol(HttpToolsProtocol):
         self._in_head = True
         self._in_body = False
         self._head_bytes = 0
+        self._lines: deque[DirectLine] = deque()  # one, but for clients that send the next request before the answer
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the call that is being served; uvicorn itself tells the request that came last, which may be another."""
+        super().connection_lost(exc)
+        for line in self._lines:
+            line.lose()
+        self._lines.clear()
 
     def data_received(self, data: bytes) -> None:
         """Count while the head is not complete; what came with its end is bounded by the size of one read."""
@@ -42,14 +57,122 @@ class PatientProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """The head is complete."""
+        """The head is complete, and uvicorn has made a task of it that has not run yet."""
         self._in_head, self._in_body = False, True
         super().on_headers_complete()
+        line = DirectLine(self.cycle)
+        self.cycle.scope["state"]["line"] = line
+        while self._lines and not self._lines[0].is_open:  # they end in the order in which they came
+            self._lines.popleft()
+        self._lines.append(line)
 
     def on_message_complete(self) -> None:
         """The next bytes begin another head."""
         self._in_body = False
         super().on_message_complete()
+
+
+class DirectLine:
+    """The `Line` of `gateway/http/exchange.py`: what ASGI says in messages, said to uvicorn's cycle directly.
+
+    Head and first piece of an answer leave in one packet, a body that is there already is taken without waiting, and
+    that the client has left is a call and not a message that a task of its own would have to wait for.
+    """
+
+    __slots__ = ("_cycle", "_head", "_on_loss", "_whole")
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._on_loss: Callable[[], None] | None = None
+        self._head = b""
+        self._whole = True
+
+    def body(self) -> bytes | None:
+        """All of the request's body; None if it has not come yet, or if nobody waits for an answer."""
+        cycle = self._cycle
+        if cycle.more_body or cycle.disconnected:
+            return None
+        cycle.flow.resume_reading()  # a long body has stopped it, and without it no end of the connection is seen
+        body, cycle.body = bytes(cycle.body), bytearray()
+        return body
+
+    def watch(self, on_loss: Callable[[], None]) -> None:
+        """Call `on_loss` once when the connection is lost before the answer is complete; at once if it is already."""
+        if self._cycle.disconnected:
+            on_loss()
+        else:
+            self._on_loss = on_loss
+
+    def release(self) -> None:
+        """Watch no more."""
+        self._on_loss = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the answer is not complete."""
+        return not self._cycle.response_complete
+
+    def lose(self) -> None:
+        """The connection is gone."""
+        if not self.is_open:
+            return
+        self._cycle.disconnected = True
+        if self._on_loss is not None:
+            on_loss, self._on_loss = self._on_loss, None
+            on_loss()
+
+    def start(self, status: int, headers: Headers) -> None:
+        """Keep the head until something follows it.
+
+        Raises:
+            ValueError: a header would break the head; nothing was sent.
+        """
+        cycle = self._cycle
+        parts = [STATUS_LINE[status]]
+        whole = False
+        for name, value in (*cycle.default_headers, *headers):
+            parts += (name, b": ", value, b"\r\n")
+            whole = whole or name == b"content-length"
+        count = len(cycle.default_headers) + len(headers) + 1
+        if not cycle.keep_alive:
+            parts.append(b"connection: close\r\n")
+            count += 1
+        if not whole:
+            parts.append(b"transfer-encoding: chunked\r\n")
+            count += 1
+        head = b"".join(parts)
+        # Each line has one line break that is ours; any CR, LF or NUL beyond those came with a name or a value.
+        if len(head.translate(None, b"\r\n\0")) != len(head) - 2 * count:
+            raise ValueError("a header of an answer holds CR, LF or NUL")
+        self._head, self._whole = head + b"\r\n", whole
+
+    async def write(self, body: bytes, *, more: bool) -> None:
+        """Send a piece of the body, after the head if that is still here; waits while the client reads too slowly."""
+        cycle = self._cycle
+        if cycle.flow.write_paused:
+            await cycle.flow.drain()
+        if cycle.disconnected:
+            return
+        if cycle.scope["method"] == "HEAD":
+            sent = self._head
+        elif self._whole:
+            sent = self._head + body
+        else:
+            piece = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            sent = self._head + piece if more else b"%b%b0\r\n\r\n" % (self._head, piece)
+        self._head = b""
+        cycle.response_started, cycle.waiting_for_100_continue = True, False
+        cycle.transport.write(sent)
+        if not more:
+            self._finish()
+
+    def _finish(self) -> None:
+        cycle = self._cycle
+        cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
 
 
 def _deaf_to_upgrades(data: bytes) -> bytes:

@@ -2,68 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Raw
 
 from gateway.contracts.call import Operation
 from gateway.errors import InvalidRequest
+from gateway.http import peeks
+from gateway.http.peeks import Peek
 
-_Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-
-
-class StreamOptions(Struct, frozen=True):
-    """`stream_options` as far as it concerns us."""
-
-    include_usage: bool | None = None
-
-
-class Peek(Struct, frozen=True, kw_only=True):
-    """What chat and completions share. Bounds are OpenAI's; what is not named here passes unread to the engine."""
-
-    model: str
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    max_tokens: _Tokens | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    n: Annotated[int, Meta(ge=1, le=128)] | None = None
-    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    user: str | None = None
-
-
-class ChatPeek(Peek, frozen=True, kw_only=True):
-    """`POST /v1/chat/completions`."""
-
-    messages: Raw
-    max_completion_tokens: _Tokens | None = None
-    tools: Raw = Raw(b"null")  # msgspec takes Raw alone for "anything", but not Raw in a union
-
-    def __post_init__(self) -> None:
-        start = _start(self.messages)
-        if not start.startswith(b"["):
-            raise ValueError("Expected `array`, got another type - at `$.messages`")
-        if start[1:].lstrip().startswith(b"]"):
-            raise ValueError("Expected at least one message - at `$.messages`")
-
-
-class CompletionsPeek(Peek, frozen=True, kw_only=True):
-    """`POST /v1/completions`."""
-
-    prompt: Raw
-
-
+_PEEKS: dict[Operation, type[Peek]] = {
+    Operation.CHAT: peeks.ChatPeek,
+    Operation.COMPLETIONS: peeks.CompletionsPeek,
+    Operation.RESPONSES: peeks.ResponsesPeek,
+    Operation.MESSAGES: peeks.MessagesPeek,
+    Operation.COUNT_TOKENS: peeks.CountTokensPeek,
+    Operation.TOKENIZE: peeks.TokenizePeek,
+}
 _DECODERS: dict[Operation, msgspec.json.Decoder[Any]] = {
-    Operation.CHAT: msgspec.json.Decoder(ChatPeek),
-    Operation.COMPLETIONS: msgspec.json.Decoder(CompletionsPeek),
+    operation: msgspec.json.Decoder(wanted) for operation, wanted in _PEEKS.items()
 }
 
 _TOP_LEVEL = msgspec.json.Decoder(dict[str, Raw])
 
 
-def peek(operation: Operation, body: bytes) -> ChatPeek | CompletionsPeek:
+def peek(operation: Operation, body: bytes) -> Peek:
     """Read a body.
 
     Raises:
@@ -72,7 +36,7 @@ def peek(operation: Operation, body: bytes) -> ChatPeek | CompletionsPeek:
     try:
         if not body.isascii():
             body.decode()  # msgspec looks for invalid UTF-8 only in the fields that it builds
-        found: ChatPeek | CompletionsPeek = _DECODERS[operation].decode(body)
+        found: Peek = _DECODERS[operation].decode(body)
     except msgspec.ValidationError as error:
         text, _, where = str(error).partition(" - at `$")
         param = where.strip("`.") or None
@@ -89,19 +53,3 @@ def peek(operation: Operation, body: bytes) -> ChatPeek | CompletionsPeek:
 def cut(body: bytes) -> dict[str, Raw]:
     """The body's top level, each value as it was written; `peek` has found the body sound before."""
     return _TOP_LEVEL.decode(body)
-
-
-def answer_limit(found: ChatPeek | CompletionsPeek) -> int | None:
-    """The longest answer asked for, in tokens; the newer name wins, as it does in OpenAI's API."""
-    newer = found.max_completion_tokens if isinstance(found, ChatPeek) else None
-    return newer if newer is not None else found.max_tokens
-
-
-def has_tools(found: ChatPeek | CompletionsPeek) -> bool:
-    """Whether tools are declared."""
-    return isinstance(found, ChatPeek) and _start(found.tools) not in (b"null", b"[]")
-
-
-def _start(raw: Raw) -> bytes:
-    """The first bytes of a value: a prompt may be megabytes long, and is not copied to look at its first one."""
-    return memoryview(raw)[:64].tobytes()

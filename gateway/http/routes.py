@@ -12,19 +12,14 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler
 from litestar.params import Parameter
 
-from gateway.contracts.call import Operation
 from gateway.errors import GatewayError
 from gateway.fleet.pool import Pool, PooledFleet
 from gateway.http import errors
+from gateway.http.endpoints import ENDPOINTS, Endpoint
 from gateway.http.inference import Door, Inference
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler, HTTPScope, Receive, Send
-
-INFERENCE_ROUTES = {
-    "/v1/chat/completions": Operation.CHAT,
-    "/v1/completions": Operation.COMPLETIONS,
-}
 
 PUBLIC = {"public": True}
 
@@ -48,7 +43,7 @@ def build_app(
     ]
     return Litestar(
         route_handlers=[
-            *(_inference(path, operation, inference) for path, operation in INFERENCE_ROUTES.items()),
+            *(_inference(path, endpoint, inference) for path, endpoint in ENDPOINTS.items()),
             *guarded,
         ],
         exception_handlers={
@@ -61,16 +56,16 @@ def build_app(
     )
 
 
-def _inference(path: str, operation: Operation, inference: Inference) -> ControllerRouterHandler:
+def _inference(path: str, endpoint: Endpoint, inference: Inference) -> ControllerRouterHandler:
     """An inference endpoint as a plain ASGI handler: Litestar routes to it and adds nothing to its way.
 
     It checks the key itself, before it reads the body.
     """
 
     async def handle(scope: HTTPScope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - see Edge
-        await inference.handle(operation, scope, receive)
+        await inference.handle(endpoint, scope, receive)
 
-    return asgi(path, copy_scope=False, name=f"inference_{operation.value}")(handle)
+    return asgi(path, copy_scope=False, name=f"inference_{endpoint.operation.value}")(handle)
 
 
 def _require_key(door: Door) -> Any:

@@ -1,12 +1,8 @@
-"""One engine process: started, watched, restarted with growing pauses, and stopped with everything that it started."""
+"""One engine of a gateway: started or found running, watched, restarted with growing pauses, and stopped with all it started."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
-import os
-import signal
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +10,11 @@ from pathlib import Path
 import structlog
 
 from gateway import LaunchPlan
+from plugins.engine_supervisor import keeping, ports
+from plugins.engine_supervisor.keeping import CannotStart, Ending, EngineFiles, KeptEngine
+from plugins.engine_supervisor.ports import Turn
+from plugins.engine_supervisor.records import Owner, Record, State, digest_of
+from plugins.engine_supervisor.stopping import CannotStop, stop_recorded
 
 log = structlog.get_logger("moegate.engines")
 
@@ -21,11 +22,9 @@ FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 # An engine that ran this long was well: its next crash starts with the short pause again.
 WELL_SECONDS = 60.0
-TAIL_BYTES = 2_000
-MAX_LOG_BYTES = 16 * 1024 * 1024
 
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
+_WAITS = "the engine waits until the one before it has ended"
+_NO_STATE = "could not be started: what is known of it cannot be read or written"
 
 
 class EngineStatus(StrEnum):
@@ -38,18 +37,26 @@ class EngineStatus(StrEnum):
 class EngineProcess:
     """A process and the task that keeps it running.
 
+    An engine of the same plan that a command or another gateway has started is followed as if it were ours, and left
+    alone when we stop. When it ends by itself, ours takes its place.
+
     Attributes:
         status: whether it runs now.
-        reason: one line for people; holds no path.
+        reason: one line for people; holds no path and no address.
+        loading_since: when the engine began that has never been ready yet, on `time.monotonic`'s clock; else None.
     """
 
-    def __init__(self, name: str, plan: LaunchPlan, log_folder: Path, stop_seconds: float) -> None:
+    def __init__(self, name: str, plan: LaunchPlan, files: EngineFiles, turn: Turn) -> None:
         self.status = EngineStatus.RUNNING
         self.reason = "starting"
+        self.loading_since: float | None = None
         self._name = name
         self._plan = plan
-        self._log_file = log_folder / f"{name.replace('/', '_')}.log"
-        self._stop_seconds = stop_seconds
+        self._digest = digest_of(plan)
+        self._files = files
+        self._turn = turn
+        self._kept: KeptEngine | None = None
+        self._verdict: str | None = None
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
 
@@ -59,11 +66,24 @@ class EngineProcess:
             self._task = asyncio.create_task(self._keep_running(), name=f"engine {self._name}")
 
     async def wait_for_change(self) -> None:
-        """Return when `status` changes."""
+        """Return when `status` or `reason` changes."""
         await self._changed.wait()
 
+    def give_up(self, seconds: float) -> None:
+        """The engine has not got ready in that time: it is stopped, and started again like one that ended.
+
+        One that somebody else has started is given its time, as it is not ours to stop.
+        """
+        self.loading_since = None
+        self._verdict = f"did not get ready within {seconds:g} s"
+        if self._kept is not None:
+            self._kept.ask_to_stop()
+            return
+        log.error("engine does not get ready", engine=self._name, seconds=seconds, tail=self._tail())
+        self._set(EngineStatus.RUNNING, f"the engine {self._verdict}, and still loads")
+
     async def aclose(self) -> None:
-        """Stop the process: SIGTERM, then SIGKILL for the whole group when it takes too long."""
+        """Stop the process if it is ours: SIGTERM, then SIGKILL for the whole group when it takes too long."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -74,74 +94,106 @@ class EngineProcess:
         changed.set()
 
     async def _keep_running(self) -> None:
-        pause = FIRST_PAUSE_SECONDS
-        while True:
-            started = time.monotonic()
-            ended = await self._run_once()
-            if time.monotonic() - started > WELL_SECONDS:
-                pause = FIRST_PAUSE_SECONDS
-            log.error("engine ended", engine=self._name, how=ended, restart_seconds=pause, tail=self._tail())
-            self._set(EngineStatus.DOWN, f"the engine {ended}; it is started again in {pause:g} s")
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        if self._turn.lock.locked():
+            log.info("engine waits for the one before it on its port to end", engine=self._name)
+            self._set(EngineStatus.DOWN, _WAITS)
+        async with self._turn.lock:
+            pause = FIRST_PAUSE_SECONDS
+            while True:
+                started, self._verdict = time.monotonic(), None
+                try:
+                    how = await self._run_once()
+                except (CannotStart, CannotStop, OSError) as error:
+                    how = str(error) if not isinstance(error, OSError) else _NO_STATE
+                    url, program = self._plan.url, self._plan.argv[0]
+                    log.error(
+                        "engine cannot start", engine=self._name, why=how, url=url, program=program, again_seconds=pause
+                    )
+                else:
+                    if how is None:
+                        continue
+                    if self._verdict is None and time.monotonic() - started > WELL_SECONDS:
+                        pause = FIRST_PAUSE_SECONDS
+                    log.error("engine ended", engine=self._name, how=how, again_seconds=pause, tail=self._tail())
+                self.loading_since = None
+                self._set(EngineStatus.DOWN, f"the engine {how}; it is started again in {pause:g} s")
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
-    async def _run_once(self) -> str:
-        """Run the process to its end; say in words how it ended."""
+    async def _run_once(self) -> str | None:
+        """Run an engine to its end, or follow one that runs; say in words how it ended, or None if all is said."""
+        async with self._files.records.locked(self._name, self._plan.url):
+            found = await self._find()
+            if found is None:
+                self._kept = await keeping.start(self._name, self._plan, self._files)
+        if found is not None:
+            return await self._follow(found)
+        return await self._attend(self._kept) if self._kept is not None else None
+
+    async def _find(self) -> Record | None:
+        """The engine, if somebody runs it already; if not, make sure that there is room for ours.
+
+        Raises:
+            CannotStart: what stands in the way is not ours to stop.
+            CannotStop: it is, and does not end.
+        """
+        record = self._files.records.read(self._name, self._plan.url)
+        if record is not None and record.alive:
+            if record.owner is Owner.COMMAND or record.owner_process.alive:
+                if record.digest == self._digest:
+                    return record
+                raise CannotStart(
+                    f"runs with other settings, started by another {record.owner.value}; "
+                    f"`moegate engines restart {self._name}` replaces it"
+                )
+            log.warning("engine of a gateway that is gone is stopped first", engine=self._name, pid=record.engine.pid)
+            self._set(EngineStatus.DOWN, _WAITS)
+            await stop_recorded(record, self._files.stop_seconds)
+        if not ports.is_free(self._plan.url):
+            raise CannotStart(keeping.who_holds_the_port(self._plan.url, self._files.records))
+        return None
+
+    async def _attend(self, kept: KeptEngine) -> str:
+        log.info("engine started", engine=self._name, pid=kept.engine.pid, log=str(self._log_file))
+        self._loads()
         try:
-            process = await self._spawn()
-        except OSError as error:
-            return f"could not be started ({os.strerror(error.errno or 0)})"
-        log.info("engine started", engine=self._name, pid=process.pid, log=str(self._log_file))
-        self._set(EngineStatus.RUNNING, "the engine is loading")
-        try:
-            status = await process.wait()
+            ending = await kept.ended()
         except asyncio.CancelledError:
-            await self._stop(process)
+            await self._stop(kept)
             raise
-        _signal_group(process.pid, signal.SIGKILL)  # workers that outlived their parent hold memory and port
-        return f"exited with status {status}" if status >= 0 else f"was ended by signal {-status}"
+        finally:
+            self._kept = None
+        return self._verdict or str(ending)
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
-        self._log_file.parent.mkdir(parents=True, exist_ok=True)
-        if self._log_file.exists() and self._log_file.stat().st_size > MAX_LOG_BYTES:
-            self._log_file.replace(self._log_file.with_suffix(".log.1"))
-        with self._log_file.open("ab") as output:
-            return await asyncio.create_subprocess_exec(
-                *self._plan.argv,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={**os.environ, **self._plan.environment},
-                start_new_session=True,  # Ctrl-C is for us; we stop the engine in our own time
-                preexec_fn=_die_with_parent,
-            )
+    async def _follow(self, record: Record) -> str | None:
+        log.info("engine runs already", engine=self._name, pid=record.engine.pid, started_by=record.owner.value)
+        self._loads()
+        await record.engine.ended()
+        await record.keeper.ended()
+        now = self._files.records.read(self._name, self._plan.url)
+        if now is None or now.engine != record.engine:
+            return None  # another has taken its place already
+        if now.state is State.STOPPED and now.owner is Owner.COMMAND:
+            log.warning("engine was stopped by a command; it is not started until one starts it", engine=self._name)
+            self.loading_since = None
+            self._set(EngineStatus.DOWN, "the engine was stopped by a command, and waits for one to start it")
+            await self._files.records.changed(now)
+            return None
+        return str(Ending(now.status) if now.status is not None else Ending())
 
-    async def _stop(self, process: asyncio.subprocess.Process) -> None:
-        _signal_group(process.pid, signal.SIGTERM)
-        try:
-            async with asyncio.timeout(self._stop_seconds):
-                await process.wait()
-        except TimeoutError:
-            log.warning("engine does not stop, it is killed", engine=self._name)
-        _signal_group(process.pid, signal.SIGKILL)
-        await process.wait()
+    def _loads(self) -> None:
+        self.loading_since = time.monotonic()
+        self._set(EngineStatus.RUNNING, "the engine is loading")
+
+    async def _stop(self, kept: KeptEngine) -> None:
+        ending = await kept.stop()
+        if ending.killed:
+            log.warning("engine did not stop, it was killed", engine=self._name)
         log.info("engine stopped", engine=self._name)
 
+    @property
+    def _log_file(self) -> Path:
+        return self._files.log(self._name, self._plan.url)
+
     def _tail(self) -> str:
-        """The last lines of the engine's output, for the log of whoever runs the gateway."""
-        try:
-            with self._log_file.open("rb") as stream:
-                stream.seek(max(0, self._log_file.stat().st_size - TAIL_BYTES))
-                return stream.read(TAIL_BYTES).decode(errors="replace")
-        except OSError:
-            return ""
-
-
-def _signal_group(group: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(group, number)
-
-
-def _die_with_parent() -> None:
-    """Runs in the child: a gateway that is killed outright must not leave an engine behind."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        return keeping.tail(self._log_file)

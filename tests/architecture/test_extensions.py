@@ -104,8 +104,17 @@ def test_seconds_bytes_and_ports_say_so_in_their_names() -> None:
         if {int, float}
         & {field.type, *get_args(field.type), *(inner for each in get_args(field.type) for inner in get_args(each))}
     }
-    unnamed = {name for name in numbers if not name.endswith(("_seconds", "_bytes", "bytes_per_token", "port"))}
-    assert unnamed == {"context_length", "defaults", "max_attempts", "max_concurrent", "per_key", "threads"}
+    units = ("_seconds", "_bytes", "_mib", "_tokens", "_nats", "bytes_per_token", "port")
+    unnamed = {name for name in numbers if not name.endswith(units)}
+    assert unnamed == {
+        "context_length",
+        "defaults",
+        "max_attempts",
+        "max_concurrent",
+        "max_queued",
+        "per_key",
+        "threads",
+    }
 
 
 @pytest.mark.parametrize("entry", REGISTERED, ids=lambda entry: f"{entry.kind.value}-{entry.extension.name}")

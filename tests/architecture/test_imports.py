@@ -52,7 +52,7 @@ LIBRARIES = {
     "uvloop": {"gateway/cli/serve.py"},
     "prometheus_client": {"plugins/prometheus.py"},
     "typer": {"gateway/cli/", "plugins/"},
-    "httpx": {"backends/", "gateway/composition/runtime.py", "gateway/fleet/health.py"},
+    "httpx": {"backends/", "gateway/composition/runtime.py", "gateway/fleet/health.py", "plugins/engine_verify/"},
     "litestar": {"gateway/composition/runtime.py", "gateway/http/", "plugins/"},
 }
 

@@ -34,7 +34,9 @@ def environment_names(module: ast.Module) -> set[str]:
 
 
 def test_environment_variables_of_ours_say_whose_they_are() -> None:
-    found = {value for name in package_files() for value in environment_names(tree(name))}
+    # What an engine is started with is in the engine's words.
+    ours = [name for name in package_files() if not name.startswith("backends/launchers/")]
+    found = {value for name in ours for value in environment_names(tree(name))}
     assert "MOEGATE_ENGINES_DIR" in found
     assert {value for value in found if not value.startswith("MOEGATE_")} == set()
 

@@ -8,10 +8,16 @@ from tests.support.scripted_engine.process import ScriptedEngine
 
 Json = dict[str, Any]
 
+# All that the scripted engine serves: of an engine that it does not know, the gateway expects chat and completions alone.
+OPERATIONS = ["chat", "completions", "responses", "messages", "count_tokens", "tokenize"]
+
 
 def replica(name: str, engine: ScriptedEngine, **settings: Any) -> Json:
-    """A replica on a scripted engine."""
-    return {"name": name, "backend": "vllm", "url": engine.url, "served_model": "kimi-k2", **settings}
+    """A replica on a scripted engine, to which nothing is sent that was not asked for: dialects are tests/conformance's."""
+    plain = {"name": name, "backend": "openai_compatible", "url": engine.url, "served_model": "kimi-k2"}
+    if "backend" not in settings:
+        plain["options"] = {"operations": OPERATIONS}
+    return {**plain, **settings}
 
 
 def model(name: str, *replicas: Json, context_length: int = 131_072, **settings: Any) -> Json:

@@ -8,7 +8,7 @@ import pytest
 from tests.integration.asking import CHAT, COMPLETIONS, chat, completion, error_of
 from tests.support.scripted_engine.process import ScriptedEngine
 
-LABELS = {"x-moegate-backend": "vllm", "x-moegate-replica": "a", "x-moegate-attempts": "1"}
+LABELS = {"x-moegate-backend": "openai_compatible", "x-moegate-replica": "a", "x-moegate-attempts": "1"}
 
 
 def labels(answer: httpx.Response) -> dict[str, str]:
@@ -27,14 +27,22 @@ def test_inference_says_who_served(http: httpx.Client, path: str, body: dict[str
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_second_attempt_is_told(http: httpx.Client, b: ScriptedEngine, *, stream: bool) -> None:
     answer = http.post(CHAT, json=chat(fault="queue_full_503,only=a", stream=stream))
-    assert labels(answer) == {"x-moegate-backend": "vllm", "x-moegate-replica": "b", "x-moegate-attempts": "2"}
+    assert labels(answer) == {
+        "x-moegate-backend": "openai_compatible",
+        "x-moegate-replica": "b",
+        "x-moegate-attempts": "2",
+    }
     assert dict(b.state()["last"]["headers"])["x-request-id"] == answer.headers["x-moegate-call-id"] + "-2"
 
 
 def test_a_failed_call_says_who_failed(http: httpx.Client) -> None:
     answer = http.post(CHAT, json=chat(fault="queue_full_503"))
     error_of(answer, 503, "upstream_overloaded")
-    assert labels(answer) == {"x-moegate-backend": "vllm", "x-moegate-replica": "b", "x-moegate-attempts": "2"}
+    assert labels(answer) == {
+        "x-moegate-backend": "openai_compatible",
+        "x-moegate-replica": "b",
+        "x-moegate-attempts": "2",
+    }
 
 
 def test_a_call_that_was_never_placed_names_no_replica(http: httpx.Client) -> None:

@@ -48,7 +48,9 @@ def test_ready_once_an_engine_is(tmp_path: Path) -> None:
         late.listen(accept=False, drop=True)
         loading.health(503)
         settings = config(
-            model("kimi-k2", replica("late", late)), model("other", replica("loading", loading)), keys={"x": KEY}
+            model("kimi-k2", replica("late", late, backend="vllm")),
+            model("other", replica("loading", loading, backend="vllm")),
+            keys={"x": KEY},
         )
         with gateway_process(settings, tmp_path, ready_path="/healthz") as gateway:
             poll(lambda: "ConnectError" in gateway.http.get("/readyz").text, "both were probed")

@@ -74,6 +74,18 @@ def test_an_error_as_a_streams_first_event_is_a_status(http: httpx.Client, b: Sc
 
 
 @STREAM
+def test_a_call_that_is_too_long_for_one_is_tried_on_the_others(
+    http: httpx.Client, b: ScriptedEngine, *, stream: bool
+) -> None:
+    """Replicas of a model may take contexts of different lengths."""
+    served = http.post(CHAT, json=chat(fault="error_context,only=a", stream=stream))
+    assert (served.status_code, served.headers["x-moegate-replica"]) == (200, "b")
+    refused = http.post(CHAT, json=chat(fault="error_context", stream=stream))
+    assert error_of(refused, 400, "context_length_exceeded")["type"] == "invalid_request_error"
+    assert refused.headers["x-moegate-attempts"] == "2"
+
+
+@STREAM
 @pytest.mark.parametrize("fault", ["error_400", "error_flat", "error_flat,status=413", "error_flat,status=422"])
 def test_what_the_engine_refuses_is_not_tried_elsewhere(
     http: httpx.Client, b: ScriptedEngine, fault: str, *, stream: bool
@@ -81,9 +93,9 @@ def test_what_the_engine_refuses_is_not_tried_elsewhere(
     answer = http.post(CHAT, json=chat(fault=fault, stream=stream))
     status = int(fault.rpartition("=")[2]) if "status" in fault else 400
     error = error_of(answer, status, "upstream_refused")
-    assert error["type"] == "BadRequestError"
+    assert error["type"] == "invalid_request_error"  # OpenAI's word for it, whatever the engine's own is
     assert error["message"] in (
-        "This model's maximum context length is 4096 tokens.",
+        "top_p must be above 0 and at most 1.",
         "Requested token count exceeds the limit.",
     )
     assert answer.headers["x-moegate-attempts"] == "1"

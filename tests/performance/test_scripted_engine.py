@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.support.scripted_engine import fault_streams, fault_transport
+from tests.support.scripted_engine import fault_errors, fault_streams, fault_transport, fault_turns
 from tests.support.scripted_engine.faults import FAULTS
 from tests.support.scripted_engine.process import ScriptedEngine, scripted_engine
 
-REGISTERED = {**vars(fault_streams), **vars(fault_transport)}
+REGISTERED = {**vars(fault_errors), **vars(fault_streams), **vars(fault_transport), **vars(fault_turns)}
 GATED = {"first_byte_stall", "hang_after_headers", "slow"}
 BODY = {"model": "kimi-k2", "messages": [{"role": "user", "content": "hello"}]}
 CHAT = "/v1/chat/completions"

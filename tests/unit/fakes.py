@@ -160,8 +160,15 @@ class FakeBackend:
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
     launcher: ClassVar[Launcher | None] = None
 
-    def __init__(self, operations: Iterable[Operation] = Operation, probes: Sequence[Probe | Exception] = ()) -> None:
+    def __init__(
+        self,
+        operations: Iterable[Operation] = Operation,
+        probes: Sequence[Probe | Exception] = (),
+        *,
+        must_be_told: bool = False,
+    ) -> None:
         self.operations = frozenset(operations)
+        self.must_be_told = must_be_told
         self.probed: list[str] = []
         self.probes = list(probes) or [Probe(ReplicaState.READY)]
         self._looked = asyncio.Event()
@@ -186,7 +193,7 @@ class FakeBackend:
         return "this engine knows no `odd`" if "odd" in call.fields else None
 
     def abort(self, request: UpstreamRequest) -> UpstreamRequest | None:
-        return None
+        return UpstreamRequest("/abort", (), request.headers[0][1]) if self.must_be_told else None
 
     def new_meter(self, call: Call, request: UpstreamRequest) -> FakeMeter:
         return FakeMeter()

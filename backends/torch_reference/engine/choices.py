@@ -78,7 +78,7 @@ class ChatAnswer:
         self.tokens += 1
         if event.score is not None:
             self._scored = True
-            scored = chat_logprob(event.score, self._token_bytes)
+            scored = chat_logprob(event.score, self._token_bytes, token_ids=self._list_token_ids)
             self._scores.append(scored)
             self._unsent_scores.append(scored)
         if self._list_token_ids:

@@ -116,8 +116,9 @@ class TextAnswer:
         self.tokens = 0
         self._spec = spec
         self._request = request
-        self._writer = TextLogprobWriter(service.tokenizer.token_bytes, spec.hidden_ids) if self._scored else None
         self._token_bytes = service.tokenizer.token_bytes
+        ids = bool(request.return_token_ids)
+        self._writer = TextLogprobWriter(self._token_bytes, spec.hidden_ids, token_ids=ids) if self._scored else None
         self._echoed = not request.echo
 
     @property
@@ -224,3 +225,5 @@ def _merge(whole: TextChoice, piece: TextChoice) -> None:
         entries.token_logprobs += piece.logprobs.token_logprobs
         entries.top_logprobs += piece.logprobs.top_logprobs
         entries.text_offset += piece.logprobs.text_offset
+        if piece.logprobs.content is not UNSET:
+            entries.content = ([] if entries.content is UNSET else entries.content) + piece.logprobs.content

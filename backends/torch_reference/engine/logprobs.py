@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from msgspec import UNSET
+
 from backends.torch_reference.engine.detokenizer import Detokenizer, token_text
 from backends.torch_reference.engine.responses import TextLogprobs, TokenLogprob, TopLogprob
 from backends.torch_reference.engine.sequence import TokenScore
@@ -11,22 +13,23 @@ def _bytes_of(token_bytes: Sequence[bytes], token_id: int) -> bytes:
     return token_bytes[token_id] if token_id < len(token_bytes) else b""
 
 
-def chat_logprob(score: TokenScore, token_bytes: Sequence[bytes]) -> TokenLogprob:
+def chat_logprob(score: TokenScore, token_bytes: Sequence[bytes], *, token_ids: bool) -> TokenLogprob:
     """Return one token as chat completions list it."""
     raw = _bytes_of(token_bytes, score.token_id)
     top = []
     for token_id, logprob in score.top:
         raw_top = _bytes_of(token_bytes, token_id)
-        top.append(TopLogprob(token_text(raw_top), logprob, list(raw_top)))
-    return TokenLogprob(token_text(raw), score.logprob, list(raw), top)
+        top.append(TopLogprob(token_text(raw_top), logprob, list(raw_top), token_id if token_ids else UNSET))
+    return TokenLogprob(token_text(raw), score.logprob, list(raw), top, score.token_id if token_ids else UNSET)
 
 
 class TextLogprobWriter:
     """The token list of one plain completion, with the offsets of its tokens in the text."""
 
-    def __init__(self, token_bytes: Sequence[bytes], hidden: frozenset[int]) -> None:
+    def __init__(self, token_bytes: Sequence[bytes], hidden: frozenset[int], *, token_ids: bool) -> None:
         """Start at the beginning of the text."""
         self._token_bytes = token_bytes
+        self._list_token_ids = token_ids
         self._detokenizer = Detokenizer(token_bytes, hidden)
         self._offset = 0
         self._entries = TextLogprobs([], [], [], [])
@@ -41,6 +44,10 @@ class TextLogprobWriter:
     def add(self, score: TokenScore) -> None:
         """Add a generated token."""
         self._add(score.token_id, score, self._detokenizer)
+        if self._list_token_ids:
+            entries = self._entries
+            entries.content = [] if entries.content is UNSET else entries.content
+            entries.content.append(chat_logprob(score, self._token_bytes, token_ids=True))
 
     def take(self) -> TextLogprobs:
         """Return what was added since the last time."""

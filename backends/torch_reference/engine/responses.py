@@ -31,11 +31,12 @@ def usage_of(prompt_tokens: int, completion_tokens: int) -> Usage:
 
 
 class TopLogprob(msgspec.Struct):
-    """One token that could have stood there."""
+    """One token that could have stood there; with its id for those who asked for ids."""
 
     token: str
     logprob: float
     bytes: list[int]
+    id: int | UnsetType = UNSET
 
 
 class TokenLogprob(msgspec.Struct):
@@ -45,6 +46,7 @@ class TokenLogprob(msgspec.Struct):
     logprob: float
     bytes: list[int]
     top_logprobs: list[TopLogprob]
+    id: int | UnsetType = UNSET
 
 
 class ChatLogprobs(msgspec.Struct):
@@ -54,12 +56,16 @@ class ChatLogprobs(msgspec.Struct):
 
 
 class TextLogprobs(msgspec.Struct):
-    """The older shape, of plain completions."""
+    """The older shape, of plain completions.
+
+    Those who asked for ids get the generated tokens in chat's shape as well: parts of characters have no text to go by.
+    """
 
     tokens: list[str]
     token_logprobs: list[float | None]
     top_logprobs: list[dict[str, float] | None]
     text_offset: list[int]
+    content: list[TokenLogprob] | UnsetType = UNSET
 
 
 class FunctionCall(msgspec.Struct):

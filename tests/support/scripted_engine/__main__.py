@@ -9,10 +9,12 @@ import sys
 import msgspec
 import uvloop
 
-from tests.support.scripted_engine import fault_streams, fault_transport  # noqa: F401 - they register their faults
-from tests.support.scripted_engine.answers import Dialect, Prebuilt
+from tests.support.scripted_engine import fault_errors, fault_streams, fault_transport, fault_turns  # noqa: F401
+from tests.support.scripted_engine.answers import Prebuilt
 from tests.support.scripted_engine.control import ControlDoor
-from tests.support.scripted_engine.faults import start_fault
+from tests.support.scripted_engine.dialects import DIALECTS
+from tests.support.scripted_engine.dialects.shape import OpenAIShape
+from tests.support.scripted_engine.faults import start_script
 from tests.support.scripted_engine.protocol import Engine, EngineProtocol
 from tests.support.scripted_engine.state import EngineState
 
@@ -26,6 +28,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--control-port", type=int, default=0, help="the same door on a port that never stops")
     parser.add_argument("--name", default="scripted", help="what `only=` in a marker is compared with")
     parser.add_argument("--model", default="kimi-k2", help="the one served model name")
+    parser.add_argument("--dialect", default="vllm", choices=sorted(DIALECTS), help="whose shapes it speaks")
+    parser.add_argument("--lifelike", action="store_true", help="answer as a small model would, and judge requests")
     parser.add_argument("--chunks", type=int, default=16, help="content chunks when the request sets no max_tokens")
     parser.add_argument("--chunk-interval-ms", type=float, default=0.0)
     parser.add_argument("--first-chunk-ms", type=float, default=0.0)
@@ -65,17 +69,21 @@ class Listener:
 async def serve(options: argparse.Namespace) -> None:
     """Run until a signal, or until standard input closes."""
     loop = asyncio.get_running_loop()
+    dialect = DIALECTS[options.dialect](options.model)
+    # A lifelike engine reads every request whole; the fast way is for those that always say the same.
     answers = {
-        b"/v1/chat/completions": Prebuilt(Dialect(options.model, chat=True), timestamps=options.timestamps),
-        b"/v1/completions": Prebuilt(Dialect(options.model, chat=False), timestamps=options.timestamps),
+        operation: Prebuilt(shape, operation, timestamps=options.timestamps)
+        for operation, shape in dialect.shapes.items()
+        if isinstance(shape, OpenAIShape) and not options.lifelike
     }
-    engine = Engine(EngineState(options.name), options.model, answers)
+    engine = Engine(EngineState(options.name), options.model, dialect, answers)
+    engine.lifelike = options.lifelike
     engine.default_chunks = options.chunks
     engine.interval = options.chunk_interval_ms / 1000
     engine.first_chunk_delay = options.first_chunk_ms / 1000
     engine.answer_delay = options.answer_ms / 1000
     listener, control = Listener(engine, counted=True), Listener(engine, counted=False)
-    engine.fault = start_fault
+    engine.script = start_script
     engine.other = ControlDoor(engine, listener.switch)
     await listener.open(options.port)
     await control.open(options.control_port)

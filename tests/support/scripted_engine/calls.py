@@ -13,6 +13,8 @@ class DelayedAnswer:
     """A whole answer after a fixed time."""
 
     __slots__ = ("handle", "protocol")
+    rid = ""
+    stream = False
 
     def __init__(self, protocol: "EngineProtocol", answer: bytes, delay: float) -> None:
         """Start the clock."""
@@ -35,19 +37,21 @@ class DelayedAnswer:
 class PacedStream:
     """A stream on a fixed schedule: chunk n goes out at start + n intervals, however late the one before was."""
 
-    __slots__ = ("count", "finish", "handle", "held", "interval", "next_at", "prebuilt", "protocol", "sent", "tail")
+    __slots__ = ("chunks", "count", "finish", "handle", "held", "interval", "next_at", "protocol", "sent", "tail")
+    rid = ""
+    stream = True
 
     def __init__(self, protocol: "EngineProtocol", prebuilt: Prebuilt, peek: Peek) -> None:
         """Send the head at once and set the first chunk's time."""
         engine = protocol.engine
         self.protocol = protocol
-        self.prebuilt = prebuilt
-        self.count, self.finish = content_count(peek, engine.default_chunks)
+        self.chunks = prebuilt.chunks[peek.wants_usage]
+        self.count, self.finish = content_count(peek.limit, engine.default_chunks)
         self.tail = prebuilt.tail(self.count, with_usage=peek.wants_usage)
         self.interval = engine.interval
         self.sent = 0
         self.held = False
-        protocol.transport.write(prebuilt.stream_open)
+        protocol.transport.write(self.chunks.open)
         self.next_at = engine.loop.time() + engine.first_chunk_delay
         self.handle = engine.loop.call_at(self.next_at, self.tick)
 
@@ -59,20 +63,20 @@ class PacedStream:
             return
         self.sent += 1
         protocol.engine.state.chunks += 1
-        prebuilt = self.prebuilt
+        chunks = self.chunks
         write = protocol.transport.write
         if self.sent >= self.count:
-            if prebuilt.stamped_last:
-                write(prebuilt.stamped_last[self.finish] % monotonic_ns())
+            if chunks.stamped_last:
+                write(chunks.stamped_last[self.finish] % monotonic_ns())
             else:
-                write(prebuilt.last[self.finish])
+                write(chunks.last[self.finish])
             write(self.tail)
             protocol.end_call()
             return
-        if prebuilt.stamped is not None:
-            write(prebuilt.stamped % monotonic_ns())
+        if chunks.stamped is not None:
+            write(chunks.stamped % monotonic_ns())
         else:
-            write(prebuilt.words[(self.sent - 1) % len(prebuilt.words)])
+            write(chunks.words[(self.sent - 1) % len(chunks.words)])
         loop = protocol.engine.loop
         if self.interval:
             self.next_at += self.interval

@@ -6,15 +6,24 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from tests.support.scripted_engine.answers import error_body, head, json_response
+from tests.support.scripted_engine.asked import Json, Operation
+from tests.support.scripted_engine.dialects.dialect import nested
+from tests.support.scripted_engine.dialects.judging import Refusal
 from tests.support.scripted_engine.faults import FAULTS
 from tests.support.scripted_engine.protocol import Engine, EngineProtocol
 from tests.support.scripted_engine.state import COUNTERS, GAUGES
+from tests.support.scripted_engine.wire import json_response
 
 if TYPE_CHECKING:
     import asyncio
 
 MAX_WAIT_SECONDS = 60.0
+ABORTABLE = ("sglang", "ktransformers")
+
+
+def bad(message: str) -> Json:
+    """The body of a refused control request."""
+    return nested(Operation.CHAT, Refusal(400, message, "BadControl"))
 
 
 class Control(msgspec.Struct):
@@ -53,42 +62,34 @@ class ControlDoor:
         if path.startswith("/_scripted/"):
             self.scripted(protocol, method, path.removeprefix("/_scripted/"), query, body)
             return
+        if (method, path) == ("POST", "/abort_request") and self.engine.dialect.name in ABORTABLE:
+            self.abort_request(protocol, body)
+            return
         state = self.engine.state
         state.probes += 1
-        if path == "/health":
-            write(head(state.health_status, b"text/plain", 0))
-        elif path == "/v1/models":
-            write(json_response(200, self.models()))
-        elif path == "/metrics":
-            text = self.metrics()
-            write(head(200, b"text/plain; version=0.0.4; charset=utf-8", len(text)) + text)
-        elif path == "/version":
-            write(json_response(200, {"version": "0.0.0+scripted"}))
+        side = self.engine.dialect.sides.get(path)
+        if side is not None:
+            write(side(state, self.engine.model))
         else:
-            write(json_response(404, error_body(404, "Not Found", "NotFoundError")))
+            write(json_response(404, {"detail": "Not Found"}))
         if state.watchers:
             state.changed()
 
-    def models(self) -> dict[str, object]:
-        """VLLM's model list."""
-        entry = {
-            "id": self.engine.model,
-            "object": "model",
-            "created": 1_760_000_000,
-            "owned_by": "vllm",
-            "root": self.engine.model,
-            "parent": None,
-            "max_model_len": 131_072,
-        }
-        return {"object": "list", "data": [entry]}
-
-    def metrics(self) -> bytes:
-        """The gauges a router reads."""
-        state, labels = self.engine.state, f'{{model_name="{self.engine.model}",engine="0"}}'
-        values = {"num_requests_running": state.running, "num_requests_waiting": 0, "kv_cache_usage_perc": 0.0}
-        return "".join(
-            f"# TYPE vllm:{name} gauge\nvllm:{name}{labels} {float(value)}\n" for name, value in values.items()
-        ).encode()
+    def abort_request(self, protocol: EngineProtocol, body: bytes) -> None:
+        """End a call by its rid, whether its client has left or not; an unknown one is no error."""
+        rid = str(msgspec.json.decode(body).get("rid", ""))
+        state = self.engine.state
+        state.abort_requests += 1
+        orphan = self.engine.orphans.pop(rid, None)
+        if orphan is not None:
+            orphan.abort()
+            state.running -= 1
+            state.aborted += 1
+        for other in list(self.engine.protocols):
+            if other.call is not None and rid and other.call.rid == rid:
+                other.transport.close()
+        protocol.transport.write(json_response(200, {}))
+        state.changed()
 
     def scripted(self, protocol: EngineProtocol, method: str, verb: str, query: str, body: bytes) -> None:
         """The door for tests; GET looks, POST changes."""
@@ -96,7 +97,7 @@ class ControlDoor:
         try:
             asked = msgspec.json.decode(body, type=Control) if body else Control()
         except msgspec.DecodeError as error:
-            write(json_response(400, error_body(400, str(error), "BadControl")))
+            write(json_response(400, bad(str(error))))
             return
         if (method, verb) == ("GET", "wait"):
             self.later(self.wait(protocol, query))
@@ -106,7 +107,7 @@ class ControlDoor:
             return
         answer = self.verbs.get((method, verb))
         if answer is None:
-            write(json_response(404, error_body(404, f"no control verb {method} {verb!r}", "BadControl")))
+            write(json_response(404, bad(f"no control verb {method} {verb!r}")))
         else:
             write(json_response(200, msgspec.json.encode(answer(asked, protocol))))
 
@@ -142,7 +143,7 @@ class ControlDoor:
         timeout = min(float(wanted.pop("timeout_seconds", "5")), MAX_WAIT_SECONDS)
         unknown = [key for key in wanted if key.removesuffix("__ge") not in GAUGES + COUNTERS]
         if unknown:
-            protocol.transport.write(json_response(400, error_body(400, f"no such count: {unknown}", "BadControl")))
+            protocol.transport.write(json_response(400, bad(f"no such count: {unknown}")))
             return
         exact = {key: int(value) for key, value in wanted.items() if not key.endswith("__ge")}
         least = {key.removesuffix("__ge"): int(value) for key, value in wanted.items() if key.endswith("__ge")}

@@ -1,7 +1,9 @@
 """Fault scripts that break HTTP or TCP: cuts, resets, garbage and odd framing; valid HTTP is in fault_streams."""
 
-from tests.support.scripted_engine.answers import DONE, SSE_TYPE, head, http_chunk
+from dataclasses import replace
+
 from tests.support.scripted_engine.faults import FaultCall, fault
+from tests.support.scripted_engine.wire import DONE, SSE_TYPE, head, http_chunk
 
 
 @fault
@@ -13,10 +15,8 @@ async def midstream_cut(call: FaultCall) -> None:
 
 @fault
 async def midstream_reset(call: FaultCall) -> None:
-    """As midstream_cut, with a TCP reset after option gate= opens."""
+    """As midstream_cut, with a TCP reset."""
     await _partial(call)
-    if "gate" in call.options:
-        await call.gate()
     call.cut(reset=True)
 
 
@@ -54,16 +54,15 @@ async def garbage_in_stream(call: FaultCall) -> None:
     events = call.events()
     await call.send(events[0])
     await call.send(b"\xff\xfe\x00not an event\x00\n\n")
-    for event in events[1:]:
-        await call.send(event)
+    await call.send(*events[1:])
     call.close_body()
 
 
 @fault
 async def bad_chunk_size(call: FaultCall) -> None:
-    """Broken chunked framing after the first event."""
+    """Broken chunked framing after option after= pieces of text (1)."""
     call.open()
-    await call.send(call.events()[0])
+    await call.begin()
     call.raw(b"ZZZ\r\nbroken\r\n")
     call.cut()
 
@@ -78,13 +77,13 @@ async def wrong_content_type(call: FaultCall) -> None:
 @fault
 async def json_for_stream(call: FaultCall) -> None:
     """A whole JSON answer although a stream was asked for."""
-    call.answer(200, call.dialect.whole())
+    call.answer(200, call.whole())
 
 
 @fault
 async def length_too_long(call: FaultCall) -> None:
     """Content-length promises more than is sent, then close."""
-    whole = call.dialect.whole()
+    whole = call.whole()
     call.raw(head(200, b"application/json", len(whole) + 100) + whole)
     call.cut()
 
@@ -97,7 +96,7 @@ async def no_length(call: FaultCall) -> None:
         call.raw(b"".join(call.events()))
     else:
         call.raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n")
-        call.raw(call.dialect.whole())
+        call.raw(call.whole())
     call.protocol.end_call()
     call.protocol.transport.close()
 
@@ -105,7 +104,7 @@ async def no_length(call: FaultCall) -> None:
 @fault
 async def stream_with_length(call: FaultCall) -> None:
     """A healthy stream under content-length instead of chunks."""
-    body = b"".join(call.events()) if call.stream else call.dialect.whole()
+    body = b"".join(call.events()) if call.stream else call.whole()
     call.raw(head(200, SSE_TYPE if call.stream else b"application/json", len(body)) + body)
 
 
@@ -130,7 +129,9 @@ async def endless(call: FaultCall) -> None:
     """A stream that never ends while the client reads: one chunk an interval, at most a million."""
     call.options.setdefault("pause_ms", "1")
     call.open()
-    chunk = call.dialect.chunk(" more")
+    before = call.events(replace(call.turn, content=(" more", "x"), calls=()))[: call.reply.shape.opening + 1]
+    await call.send(*before)
+    chunk = before[-1]
     for _ in range(1_000_000):
         await call.send(chunk)
         await call.packet_pause()
@@ -139,11 +140,10 @@ async def endless(call: FaultCall) -> None:
 
 async def _partial(call: FaultCall) -> None:
     if not call.stream:
-        whole = call.dialect.whole()
+        whole = call.whole()
         call.raw(head(200, b"application/json", len(whole)) + whole[: len(whole) // 2])
         return
     call.open()
-    for event in call.events()[: call.number("after", 1) + (1 if call.dialect.chat else 0)]:
-        await call.send(event)
+    await call.begin()
     # Half of one more event: what a killed engine leaves in the pipe.
     call.raw(http_chunk(call.events()[-2])[:40])

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Protocol, cast
 import httptools
 import msgspec
 
-from tests.support.scripted_engine.answers import Peek, Prebuilt, error_body, json_response
+from tests.support.scripted_engine.answers import Peek, Prebuilt
+from tests.support.scripted_engine.asked import Operation
 from tests.support.scripted_engine.calls import DelayedAnswer, PacedStream
+from tests.support.scripted_engine.dialects.dialect import Dialect
+from tests.support.scripted_engine.dialects.judging import Refusal
 from tests.support.scripted_engine.state import EngineState, SeenCall
+from tests.support.scripted_engine.wire import json_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,7 +24,13 @@ decode_peek = msgspec.json.Decoder(Peek).decode
 
 
 class Running(Protocol):
-    """A call that has not ended yet."""
+    """A call that has not ended yet; `rid` is what its request asked to be called, if anything."""
+
+    rid: str
+
+    @property
+    def stream(self) -> bool:
+        """It is answered in pieces."""
 
     def abort(self) -> None:
         """The client closed before the end."""
@@ -36,28 +46,39 @@ class Engine:
         "answer_delay",
         "answers",
         "default_chunks",
-        "fault",
+        "dialect",
         "first_chunk_delay",
         "interval",
+        "lifelike",
         "loop",
         "model",
+        "operations",
+        "orphans",
         "other",
         "protocols",
+        "script",
         "state",
     )
 
-    def __init__(self, state: EngineState, model: str, answers: "Mapping[bytes, Prebuilt]") -> None:
+    def __init__(
+        self, state: EngineState, model: str, dialect: Dialect, answers: "Mapping[Operation, Prebuilt]"
+    ) -> None:
         """Hold the prebuilt answers; the two doors out of the fast way are set by the server."""
         self.state = state
         self.model = model
+        self.dialect = dialect
+        self.operations = dialect.paths()
         self.answers = answers
+        self.lifelike = False
+        # Calls that go on though their client has left, by their rid.
+        self.orphans: dict[str, Running] = {}
         self.loop = asyncio.get_running_loop()
         self.default_chunks = 16
         self.interval = 0.0
         self.first_chunk_delay = 0.0
         self.answer_delay = 0.0
         self.protocols: set[EngineProtocol] = set()
-        self.fault: Callable[[EngineProtocol, Prebuilt, Peek, str], None]
+        self.script: Callable[[EngineProtocol, Operation, str], None]
         self.other: Callable[[EngineProtocol, str, bytes, bytes], None]
 
 
@@ -101,7 +122,10 @@ class EngineProtocol(asyncio.Protocol):
         if self.paused:
             state.paused -= 1
             self.paused = False
-        if self.call is not None:
+        if self.call is not None and self.call.rid and self.engine.dialect.deaf and not self.call.stream:
+            self.engine.orphans[self.call.rid] = self.call
+            self.call = None
+        elif self.call is not None:
             self.call.abort()
             self.end_call("aborted")
         elif state.watchers:
@@ -157,8 +181,8 @@ class EngineProtocol(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Answer."""
         engine = self.engine
-        prebuilt = engine.answers.get(self.url)
-        if prebuilt is None or self.parser is None or self.call is not None:
+        operation = engine.operations.get(self.url)
+        if operation is None or self.parser is None or self.call is not None:
             if self.parser is not None and self.call is None:
                 engine.other(self, self.parser.get_method().decode("latin-1"), self.url, self.body)
             return
@@ -169,15 +193,17 @@ class EngineProtocol(asyncio.Protocol):
         try:
             peek = decode_peek(body)
         except msgspec.DecodeError as error:
-            self.refuse(400, str(error), "BadRequestError")
+            self.refuse(operation, Refusal(400, str(error)))
             return
+        fault = ""
         if MARKER in body or state.script or state.fault_for_all:
             fault = self.chosen_fault(body)
-            if fault:
-                engine.fault(self, prebuilt, peek, fault)
-                return
-        if peek.model != engine.model:
-            self.refuse(404, f"The model `{peek.model}` does not exist.", "NotFoundError", "model")
+        prebuilt = engine.answers.get(operation)
+        if fault or prebuilt is None:
+            engine.script(self, operation, fault)
+        elif peek.model != engine.model and operation in engine.dialect.judge.checks_model:
+            missing = Refusal(404, f"The model `{peek.model}` does not exist.", "NotFoundError", "model")
+            self.refuse(operation, missing)
         elif peek.stream:
             state.streams += 1
             self.start_call(PacedStream(self, prebuilt, peek))
@@ -185,9 +211,7 @@ class EngineProtocol(asyncio.Protocol):
             self.start_call(DelayedAnswer(self, prebuilt.whole, engine.answer_delay))
         else:
             self.transport.write(prebuilt.whole)
-            state.finished += 1
-            if state.watchers:
-                state.changed()
+            self.count_finished()
 
     # -- for the calls on this connection -------------------------------------------------------------------------
 
@@ -223,17 +247,21 @@ class EngineProtocol(asyncio.Protocol):
         if state.watchers:
             state.changed()
 
-    def refuse(self, status: int, message: str, kind: str, param: str | None = None) -> None:
-        """Answer with vLLM's error shape."""
-        self.transport.write(json_response(status, error_body(status, message, kind, param)))
+    def count_finished(self) -> None:
+        """Count an answer that took no time."""
         self.engine.state.finished += 1
         if self.engine.state.watchers:
             self.engine.state.changed()
+
+    def refuse(self, operation: Operation, refusal: Refusal) -> None:
+        """Answer with an error of the dialect's."""
+        self.transport.write(json_response(refusal.status, self.engine.dialect.error(operation, refusal)))
+        self.count_finished()
 
     def violation(self, message: str) -> None:
         """The gateway broke HTTP or pipelined: say so and hang up."""
         self.engine.state.violations += 1
         self.parser = None
-        answer = json_response(400, error_body(400, message, "BadRequestError"), b"connection: close\r\n")
-        self.transport.write(answer)
+        body = self.engine.dialect.error(Operation.CHAT, Refusal(400, message))
+        self.transport.write(json_response(400, body, b"connection: close\r\n"))
         self.transport.close()

@@ -6,7 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 HISTORY = 64
-COUNTERS = ("seen", "finished", "aborted", "cut", "streams", "chunks", "probes", "violations", "connections_made")
+COUNTERS = (
+    "seen",
+    "finished",
+    "aborted",
+    "cut",
+    "streams",
+    "chunks",
+    "probes",
+    "violations",
+    "connections_made",
+    "abort_requests",
+)
 GAUGES = ("running", "waiting", "paused", "connections")
 
 
@@ -45,6 +56,7 @@ class EngineState:
     probes: int = 0
     violations: int = 0
     connections_made: int = 0
+    abort_requests: int = 0
     health_status: int = 200
     history: deque[SeenCall] = field(default_factory=lambda: deque(maxlen=HISTORY))
     # Faults for the next calls whatever they say, so that one replica of two can fail on a request both see.

@@ -90,7 +90,10 @@ def test_an_engine_that_is_not_installed_says_how_to(model: Path, monkeypatch: p
         ("{model: a}", "port: missing; it must be a whole number (line 1)"),
         ("{model: a, port: 99999}", "port: expected a whole number <= 65535 (line 1)"),
         ("{port: 8041}", "model: missing; it must be a path (line 1)"),
-        ("{model: a, port: 8041, gpu: 1}", "gpu: unknown setting; known: dtype, model, port, threads (line 1)"),
+        (
+            "{model: a, port: 8041, gpu: 1}",
+            "gpu: unknown setting; known: dtype, model, port, ready_seconds, threads (line 1)",
+        ),
     ],
 )
 def test_what_a_launch_block_may_say(text: str, problem: str) -> None:

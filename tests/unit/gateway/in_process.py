@@ -1,11 +1,11 @@
-"""A whole gateway in this process, asked over ASGI: its engines are fakes, and there is no socket anywhere."""
+"""A whole gateway in this process, asked over ASGI as its server would: its engines are fakes, and there is no socket anywhere."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import ModuleType
 from typing import Any
 
@@ -43,6 +43,39 @@ def config(*names: str, replicas: list[dict[str, Any]] | None = None, **changes:
     return {"server": {"anonymous": True}, "models": [model], **changes}
 
 
+class FakeLine:
+    """The server's side of one request, as `exchange.Line` says; it keeps what is sent as ASGI's messages."""
+
+    def __init__(self, messages: list[dict[str, Any]], body: bytes | None, leaves: asyncio.Event | None) -> None:
+        self._messages = messages
+        self._body = body
+        self._leaves = leaves
+        self._leaving: asyncio.Task[None] | None = None
+
+    def body(self) -> bytes | None:
+        return self._body
+
+    def watch(self, on_loss: Callable[[], None]) -> None:
+        async def leave(leaves: asyncio.Event) -> None:
+            await leaves.wait()
+            on_loss()
+
+        if self._leaves is not None:
+            self._leaving = asyncio.create_task(leave(self._leaves))
+
+    def release(self) -> None:
+        if self._leaving is not None:
+            self._leaving.cancel()
+
+    def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self._messages.append({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def write(self, body: bytes, *, more: bool) -> None:
+        if self._leaving is not None and not more:
+            self._leaving.cancel()
+        self._messages.append({"type": "http.response.body", "body": body, "more_body": more})
+
+
 class Answer:
     """What an ASGI application sent."""
 
@@ -70,11 +103,19 @@ async def ask(
     *,
     method: str = "POST",
     leaves: asyncio.Event | None = None,
+    slowly: bool = False,
     **headers: str,
 ) -> Answer:
-    """One request. The client stays to the end unless `leaves` is set; a header's `_` is a hyphen."""
+    """One request. The client stays to the end unless `leaves` is set; a header's `_` is a hyphen.
+
+    `slowly`: the body does not come with the head, but message by message.
+    """
     messages: list[dict[str, Any]] = []
-    incoming: list[dict[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
+    half = len(body) // 2
+    incoming: list[dict[str, Any]] = [
+        {"type": "http.request", "body": body[half:], "more_body": False},
+        {"type": "http.request", "body": body[:half], "more_body": True},
+    ]
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -88,6 +129,7 @@ async def ask(
         "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
         "client": None,
         "server": ("gateway", 80),
+        "state": {"line": FakeLine(messages, None if slowly else body, leaves)},
     }
 
     async def receive() -> dict[str, Any]:

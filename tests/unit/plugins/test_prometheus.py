@@ -8,7 +8,19 @@ from litestar import Litestar
 from litestar.testing import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway import Attempt, Call, Decision, Ending, LaunchedReplica, Operation, Outcome, Replica, ReplicaState, Usage
+from gateway import (
+    Attempt,
+    Call,
+    Decision,
+    Ending,
+    LaunchedReplica,
+    Operation,
+    Outcome,
+    Replica,
+    ReplicaLoad,
+    ReplicaState,
+    Usage,
+)
 from plugins.prometheus import Counters, Prometheus, PrometheusSettings
 from tests.unit.builders import make_call, make_replica
 
@@ -98,6 +110,57 @@ async def test_a_call_that_was_never_placed_is_counted_too(metrics: Prometheus) 
     assert value(metrics, "moegate_first_byte_seconds_count", **labels) is None
 
 
+async def test_what_was_changed_on_the_way_is_counted_once_per_call(metrics: Prometheus) -> None:
+    edited = outcome(
+        transforms=("tool_ids", "tool_calls_repaired", "tool_ids"), dropped_params=("store", "tools.strict", "tools")
+    )
+    await metrics.record(make_call(), edited, SERVED)
+    await metrics.record(make_call(), outcome(transforms=("tool_ids",)), SERVED)
+    count = "moegate_transforms_total"
+    assert value(metrics, count, backend="vllm", transform="tool_ids") == 2
+    assert value(metrics, count, backend="vllm", transform="tool_calls_repaired") == 1
+    assert value(metrics, "moegate_dropped_params_total", backend="vllm", param="store") == 1
+    assert value(metrics, "moegate_dropped_params_total", backend="vllm", param="tools") == 1
+
+
+async def test_a_call_that_failed_after_it_was_changed_counts_for_the_engine_that_failed(metrics: Prometheus) -> None:
+    failed = outcome(attempts=(Attempt("a", "sglang", "upstream_timeout"),), transforms=("tool_ids",))
+    await metrics.record(make_call(), failed, Decision())
+    assert value(metrics, "moegate_transforms_total", backend="sglang", transform="tool_ids") == 1
+
+
+async def test_parameters_that_only_callers_know_share_a_label(metrics: Prometheus) -> None:
+    for number in range(50):
+        await metrics.record(make_call(), outcome(dropped_params=(f"odd {number}", "store")), SERVED)
+    labels = {dict(labels)["param"] for name, labels in samples(metrics) if name == "moegate_dropped_params_total"}
+    assert labels == {"other", "store"}
+    assert value(metrics, "moegate_dropped_params_total", backend="vllm", param="other") == 50
+
+
+def test_what_engines_say_of_their_load_is_shown_and_what_they_do_not_say_is_not_zero() -> None:
+    fleet = Fleet(
+        make_replica("all", load=ReplicaLoad(3, 2, 0.25, 0.5)),
+        make_replica("some", load=ReplicaLoad(running=0)),
+        make_replica("none"),
+        make_replica("gone", state=ReplicaState.UNREACHABLE, load=ReplicaLoad(3, 2, 0.25, 0.5)),
+    )
+    metrics = Prometheus(PrometheusSettings(), Counters(), fleet)
+    said = {
+        (name, dict(labels)["replica"]): number
+        for (name, labels), number in samples(metrics).items()
+        if name.startswith(
+            ("moegate_replica_running", "moegate_replica_waiting", "moegate_replica_kv", "moegate_replica_c")
+        )
+    }
+    assert said == {
+        ("moegate_replica_running", "all"): 3,
+        ("moegate_replica_waiting", "all"): 2,
+        ("moegate_replica_kv_use", "all"): 0.25,
+        ("moegate_replica_cache_hit_rate", "all"): 0.5,
+        ("moegate_replica_running", "some"): 0,
+    }
+
+
 def test_the_fleet_is_shown_as_it_is_at_that_moment(metrics: Prometheus) -> None:
     labels = {"model": "kimi-k2", "replica": "a"}
     assert value(metrics, "moegate_replica_in_flight", **labels) == 3
@@ -126,8 +189,21 @@ async def test_no_caller_can_make_a_label(metrics: Prometheus) -> None:
 
 
 async def test_everything_carries_the_product_s_name_and_known_labels(metrics: Prometheus) -> None:
-    await metrics.record(make_call(operation=Operation.COMPLETIONS), outcome(), SERVED)
-    labels = {"model", "operation", "replica", "ending", "error", "backend", "class", "state", "le"}
+    edited = outcome(transforms=("tool_ids",), dropped_params=("store",))
+    await metrics.record(make_call(operation=Operation.COMPLETIONS), edited, SERVED)
+    labels = {
+        "model",
+        "operation",
+        "replica",
+        "ending",
+        "error",
+        "backend",
+        "class",
+        "state",
+        "transform",
+        "param",
+        "le",
+    }
     for name, label_values in samples(metrics):
         assert name.startswith("moegate_")
         assert {label for label, _ in label_values} <= labels

@@ -91,12 +91,13 @@ class Launcher:
 
     def __init__(self) -> None:
         self.asked: list[tuple[Any, str, int]] = []
+        self.argv: tuple[str, ...] = ("engine",)
 
     def plan(self, launch: LaunchSettings, *, served_model: str, max_concurrent: int) -> LaunchPlan:
         if launch.port == 13:
             raise ConfigError("the engine is not installed; run `make engine`", "and its model is missing")
         self.asked.append((launch.port, served_model, max_concurrent))
-        return LaunchPlan(("engine",), {}, f"http://127.0.0.1:{launch.port}/v")
+        return LaunchPlan(self.argv, {}, f"http://127.0.0.1:{launch.port}/v")
 
 
 def launching(launcher: Launcher) -> Any:
@@ -131,3 +132,29 @@ async def test_every_problem_of_a_plan_is_told() -> None:
         "models[0].replicas[0].launch: the engine is not installed; run `make engine`",
         "models[0].replicas[0].launch: and its model is missing",
     ]
+
+
+async def test_how_long_an_engine_may_take_is_said_beside_its_plan() -> None:
+    slow = launched(8042) | {"name": "slow", "launch": {"model": "k2", "port": 8042, "ready_seconds": 60}}
+    async with running(
+        launching(Launcher()), settings=config(replicas=[launched(8041), slow, replica("b")])
+    ) as gateway:
+        assert [item.ready_seconds for item in gateway.runtime.fleet.launched()] == [900.0, 60.0]
+
+
+async def test_a_replica_is_another_when_its_engine_is_started_otherwise_though_its_address_stays() -> None:
+    """Else the new one would be taken for ready because the old one is."""
+    launcher = Launcher()
+    settings = config(replicas=[launched(8041), replica("b")])
+    async with running(launching(launcher), settings=settings) as gateway:
+        before = member(gateway).replica
+        unchanged = await gateway.build(settings)
+        assert unchanged.fleet.members()[0].replica is before
+        launcher.argv = ("engine", "--faster")
+        changed = await gateway.build(settings)
+        after = changed.fleet.members()[0].replica
+        assert after is not before
+        assert after.url == before.url
+        assert changed.fleet.members()[1].replica is unchanged.fleet.members()[1].replica
+        for runtime in (unchanged, changed):
+            await runtime.stop()

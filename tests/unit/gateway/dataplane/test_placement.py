@@ -8,7 +8,9 @@ import pytest
 from gateway import Call, Decision, Operation, Replica, ReplicaState, RoutingPolicy
 from gateway.dataplane.placement import place
 from gateway.errors import InvalidRequest, NoReplicaAvailable, PolicyFailed, Rejected
-from tests.unit.builders import make_call, make_pool, make_replica
+from gateway.fleet.pool import Pool
+from tests.unit.builders import MODEL, make_call, make_member, make_pool, make_replica
+from tests.unit.fakes import FakeBackend
 
 
 class Policy:
@@ -113,3 +115,63 @@ def test_a_full_pool_says_so() -> None:
     pool = make_pool(make_replica("a", in_flight=4), make_replica("b", state=ReplicaState.FAILED))
     with pytest.raises(NoReplicaAvailable, match=r"^All replicas of kimi-k2 .* at their max_concurrent\.$"):
         place([], make_call(), pool, Decision())
+
+
+# Objections: the engine could do the operation, but not as asked
+
+ODD = b'{"model":"kimi-k2","messages":[1],"odd":1}'
+
+
+class Objecting(FakeBackend):
+    """An engine that would ignore `odd`."""
+
+    kind = "objecting"
+
+    def objection(self, call: Call, replica: Replica) -> str | None:
+        return f"{replica.name} knows no `odd`." if "odd" in call.fields else None
+
+
+class Willing(FakeBackend):
+    def objection(self, call: Call, replica: Replica) -> str | None:
+        return None
+
+
+def mixed(**states: Any) -> Pool:
+    """Replicas a and b object, c does not."""
+    replicas = [make_replica(name, **states.get(name, {})) for name in "abc"]
+    backends = [Objecting(), Objecting(), Willing()]
+    return Pool(MODEL, [make_member(*pair) for pair in zip(replicas, backends, strict=True)], 3)
+
+
+def test_a_replica_that_does_not_object_is_chosen() -> None:
+    decision = Decision()
+    assert names(place([], make_call(body=ODD), mixed(), decision)) == ["c"]
+    assert decision.candidates == ("c",)
+    assert names(place([], make_call(), mixed(), Decision())) == ["a", "b", "c"]
+
+
+def test_policies_do_not_see_those_that_object() -> None:
+    look = Policy(lambda all_: all_)
+    place([("look", look)], make_call(body=ODD), mixed(), Decision())
+    assert look.seen == ["c"]
+
+
+def test_when_all_object_the_caller_is_told_why() -> None:
+    pool = Pool(MODEL, [make_member(make_replica(name), Objecting()) for name in "ab"], 3)
+    with pytest.raises(InvalidRequest) as caught:
+        place([], make_call(body=ODD), pool, Decision())
+    assert caught.value.message == "a knows no `odd`."
+
+
+@pytest.mark.parametrize("state", [{"state": ReplicaState.STARTING}, {"in_flight": 4, "max_concurrent": 4}])
+def test_when_the_only_one_that_does_not_object_is_busy_or_down_it_is_worth_another_try(state: dict[str, Any]) -> None:
+    with pytest.raises(NoReplicaAvailable) as caught:
+        place([], make_call(body=ODD), mixed(c=state), Decision())
+    assert caught.value.retry_after_seconds
+
+
+def test_an_objection_of_a_replica_that_is_down_does_not_count_as_a_chance() -> None:
+    """All that could serve it object, ready or not: another try would not help."""
+    pool = Pool(MODEL, [make_member(make_replica("a", state=ReplicaState.FAILED), Objecting())], 3)
+    with pytest.raises(InvalidRequest):
+        place([], make_call(body=ODD), pool, Decision())

@@ -1,20 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
 
 from gateway import Attempt, Attribution, Call, Ending, Outcome, UpstreamRequest
+from gateway.dataplane.aborts import Aborts
 from gateway.dataplane.forwarder import Answer
-from gateway.dataplane.relay import relay
+from gateway.dataplane.relay import edit_headers, relay
 from gateway.dataplane.sse import EventCutter
-from gateway.errors import UpstreamBroken, UpstreamTimeout
+from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout
 from tests.unit.builders import make_call, make_member, make_replica, until
-from tests.unit.fakes import FakeClient, FakeMeter, FakeResponse, Piece
+from tests.unit.fakes import FakeClient, FakeConnections, FakeMeter, FakeResponse, Piece
 
 DONE = b"data: [DONE]\n\n"
 CALL: Call = make_call(stream=True)
+ABORTS = Aborts(FakeConnections())  # type: ignore[arg-type]
 OUTCOME = Outcome(ending=Ending.FAILED, status=0, attempts=(Attempt("x", "fake", "error"), Attempt("a", "fake")))
 
 
@@ -28,13 +31,14 @@ def streamed(*pieces: Piece, first: bytes = b"", limit: int = 1_000, **changes: 
         "content_type": b"text/event-stream",
         "attribution": (),
         "request": UpstreamRequest("/generate", (), b""),
+        "aborts": ABORTS,
         **changes,
     }
     return Answer(**fields)
 
 
-def plain(body: bytes, content_type: bytes = b"application/json") -> Answer:
-    return streamed(first=body, cutter=None, content_type=content_type)
+def plain(body: bytes, content_type: bytes = b"application/json", **changes: Any) -> Answer:
+    return streamed(first=body, cutter=None, content_type=content_type, **changes)
 
 
 # Plain answers
@@ -64,6 +68,35 @@ async def test_attribution_becomes_headers() -> None:
     shown = (Attribution(((b"x-one", b"1"), (b"x-two", b"2"))), Attribution(((b"x-three", b"3"),), record="kept"))
     await relay(CALL, streamed(DONE, attribution=shown), client, OUTCOME)
     assert {b"x-one": b"1", b"x-two": b"2", b"x-three": b"3"}.items() <= dict(client.headers).items()
+
+
+EDITED = UpstreamRequest("/generate", (), b"", transforms=("tool_ids",), dropped_params=("store", "metadata"))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_was_changed_and_left_out_is_told(stream: bool) -> None:
+    class Mends(FakeMeter):
+        def __init__(self) -> None:
+            super().__init__()
+            self.transforms = ["tool_calls_repaired", "tool_ids"]
+
+    client = FakeClient()
+    answer = streamed(DONE, request=EDITED, meter=Mends()) if stream else plain(b"{}", request=EDITED, meter=Mends())
+    await relay(CALL, answer, client, OUTCOME)
+    headers = dict(client.headers)
+    assert headers[b"x-moegate-transforms"] == b"tool_ids, tool_calls_repaired"
+    assert headers[b"x-moegate-dropped-params"] == b"store, metadata"
+
+
+def test_no_name_of_a_parameter_makes_a_header_of_its_own() -> None:
+    ((_, value),) = edit_headers((), ["a\r\nx-injected: 1", "b,c", "d e", "月", "\x7f", "x" * 100, "fine-1.2"])
+    assert value == b"a??x-injected:?1, b?c, d?e, ?, ?, " + b"x" * 64 + b", fine-1.2"
+
+
+def test_names_without_end_make_a_header_with_one() -> None:
+    ((_, value),) = edit_headers((), [f"name{number}" for number in range(10_000)])
+    assert value.startswith(b"name0, name1, ")
+    assert value.endswith(b"name31, ...")
 
 
 # Streams
@@ -119,6 +152,38 @@ async def test_what_the_meter_hides_is_not_written() -> None:
     client = FakeClient()
     await relay(CALL, streamed(b"data: a\n\n", b"data: hidden\n\n", DONE, meter=Hides()), client, OUTCOME)
     assert client.writes == [b"data: a\n\n", DONE]
+
+
+# When an engine has no more to say
+
+
+async def test_a_plain_stream_is_finished_at_its_end_and_not_before() -> None:
+    gate = asyncio.Event()
+    answer = streamed(b"data: b\n\n", gate, DONE)
+    client = FakeClient()
+    task = asyncio.create_task(relay(CALL, answer, client, OUTCOME))
+    await until(lambda: bool(client.writes))
+    assert not answer.finished
+    gate.set()
+    await task
+    assert answer.finished
+
+
+@pytest.mark.parametrize(
+    ("last", "finished"),
+    [
+        ((DONE, UpstreamBroken("reset")), True),  # all had been said
+        ((b"data: b\n\n",), True),  # the engine closed, too early as it was
+        ((b"data: b\n\n", UpstreamTimeout("idle")), False),
+        ((b"data: b\n\n", UpstreamBroken("reset")), False),
+        ((b"data: late error\n\n", DONE), False),
+    ],
+)
+async def test_whether_an_engine_may_still_be_at_work(last: tuple[Piece, ...], finished: bool) -> None:
+    answer = streamed(*last)
+    with contextlib.suppress(UpstreamError):
+        await relay(CALL, answer, FakeClient(), OUTCOME)
+    assert answer.finished is finished
 
 
 # Failures after the first byte

@@ -8,14 +8,14 @@ import msgspec
 import pytest
 import structlog
 
-from gateway import Attribution, Call, Decision, Ending, Outcome, Replica, Usage
+from gateway import Attribution, Call, Decision, Ending, Outcome, Replica, UpstreamRequest, Usage
 from gateway.dataplane.forwarder import Forwarder
 from gateway.dataplane.recording import Recording
 from gateway.dataplane.serving import Serving
 from gateway.errors import InvalidRequest, QuotaExceeded, UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from gateway.fleet.pool import PooledFleet
 from tests.unit.builders import make_call, make_pool, make_replica, until
-from tests.unit.fakes import EVENT_STREAM, FakeClient, FakeConnections, FakeResponse
+from tests.unit.fakes import EVENT_STREAM, FakeBackend, FakeClient, FakeConnections, FakeResponse
 
 DONE = b"data: [DONE]\n\n"
 
@@ -156,6 +156,24 @@ async def test_an_engine_that_cannot_be_reached() -> None:
     assert scene.recorded[0][2].chosen is None
 
 
+@pytest.mark.parametrize("answered", [False, True])
+async def test_what_was_changed_is_in_the_record_of_a_failed_call_too(
+    answered: bool,
+) -> None:
+    class Edits(FakeBackend):
+        def prepare(self, call: Call, replica: Replica, attempt_id: str) -> UpstreamRequest:
+            request = super().prepare(call, replica, attempt_id)
+            return msgspec.structs.replace(
+                request, transforms=(f"for {replica.name}",), dropped_params=(f"{replica.name}_param",)
+            )
+
+    last = FakeResponse(pieces=[b"the answer"]) if answered else UpstreamUnreachable("dead too")
+    scene = Scene(UpstreamUnreachable("dead"), last, replicas=2)
+    scene.pool = make_pool(*scene.replicas, backend=Edits())
+    outcome = await scene.serve()
+    assert (outcome.transforms, outcome.dropped_params) == (("for b",), ("b_param",))
+
+
 async def test_an_engine_that_is_silent_is_a_call_that_timed_out() -> None:
     scene = Scene(UpstreamTimeout("late"))
     outcome = await scene.serve()
@@ -236,6 +254,20 @@ async def test_a_client_that_left_while_it_was_told_of_a_failure() -> None:
     outcome = await scene.serve()
     scene.check_settled_once()
     assert (outcome.ending, outcome.status) == (Ending.DISCONNECTED, 499)
+
+
+async def test_what_ended_calls_have_left_to_do_is_waited_for_but_not_for_ever() -> None:
+    never, answered = asyncio.Event(), FakeResponse(pieces=[b"{}"])
+    scene = Scene(UpstreamTimeout("late"), answered, UpstreamTimeout("late"), never)
+    scene.pool = make_pool(*scene.replicas, backend=FakeBackend(must_be_told=True))
+    await scene.serve()
+    await scene.serving.finish(1)
+    assert answered.closed == 1
+    scene.recorded.clear()
+    await scene.serve()
+    async with asyncio.timeout(3):
+        await scene.serving.finish(1)
+    assert [sent.target for sent in scene.connections.sent] == [b"/generate", b"/abort"] * 2
 
 
 # The log

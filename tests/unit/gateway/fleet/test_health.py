@@ -109,12 +109,44 @@ async def test_a_replica_that_never_was_ready_is_dropped_at_once(begin: Begin) -
     assert await begin(DOWN).probes(1) is ReplicaState.UNREACHABLE
 
 
-@pytest.mark.parametrize("state", [ReplicaState.STARTING, ReplicaState.FAILED])
-async def test_of_a_launched_replica_its_supervisor_knows_better(begin: Begin, state: ReplicaState) -> None:
-    watched = begin(DOWN, LOADING, READY, state=state, launched=True)
-    assert await watched.probes(2) is state
+async def test_of_a_launched_replica_that_starts_its_supervisor_knows_better(begin: Begin) -> None:
+    watched = begin(DOWN, LOADING, READY, launched=True)
+    assert await watched.probes(2) is ReplicaState.STARTING
     assert watched.replica.state_reason == "before"
     assert await watched.probes(3) is ReplicaState.READY
+
+
+async def test_a_launched_replica_without_an_engine_is_not_looked_at_until_it_has_one(begin: Begin) -> None:
+    watched = begin(READY, state=ReplicaState.FAILED, launched=True)
+    await asyncio.sleep(100)
+    assert watched.backend.probed == []
+    watched.fleet.report(watched.replica, ReplicaState.STARTING, "the engine is loading")
+    assert await watched.probes(1) is ReplicaState.READY
+
+
+async def test_a_look_that_was_under_way_when_the_engine_ended_is_worth_nothing(begin: Begin) -> None:
+    class Late(FakeBackend):
+        def __init__(self) -> None:
+            super().__init__()
+            self.answers = asyncio.Event()
+
+        async def probe(self, client: Any, replica: Replica) -> Probe:
+            await super().probe(client, replica)
+            await self.answers.wait()
+            return READY
+
+    backend = Late()
+    watched = begin(backend=backend, launched=True)
+    await watched.probes(1)
+    watched.fleet.report(watched.replica, ReplicaState.FAILED, "its port is taken")
+    backend.answers.set()
+    await asyncio.sleep(100)
+    assert watched.replica.state is ReplicaState.FAILED
+    assert watched.replica.state_reason == "its port is taken"
+
+
+async def test_one_that_failed_and_is_not_ours_to_start_is_looked_at(begin: Begin) -> None:
+    assert await begin(READY, state=ReplicaState.FAILED).probes(1) is ReplicaState.READY
 
 
 async def test_a_launched_replica_that_was_ready_can_be_lost_like_any_other(begin: Begin) -> None:

@@ -1,50 +1,40 @@
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
-from litestar import Litestar, get
+from litestar import Litestar, Router, get
 from litestar.exceptions import HTTPException, NotAuthorizedException
 from litestar.testing import TestClient
 
 from gateway import errors
 from gateway.http import errors as rendering
-
-
-def shown(error: errors.GatewayError, **options: Any) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(rendering.body_of(error, **options))["error"]
-    return found
+from gateway.http.shapes import Told
 
 
 def headers(error: errors.GatewayError) -> dict[bytes, bytes]:
     return dict(rendering.headers_of(error))
 
 
-def test_the_body_has_openai_s_shape() -> None:
-    assert shown(errors.InvalidRequest("It is wrong.", param="model")) == {
-        "message": "It is wrong.",
-        "type": "invalid_request_error",
-        "param": "model",
-        "code": "invalid_request",
-    }
+def test_what_a_client_may_know_of_an_error() -> None:
+    assert rendering.told(errors.InvalidRequest("It is wrong.", param="model")) == Told(
+        status=400, type="invalid_request_error", code="invalid_request", message="It is wrong.", param="model"
+    )
 
 
 def test_what_went_wrong_inside_is_for_the_log_unless_debugging() -> None:
     error = errors.UpstreamBroken("secret detail")
-    assert "secret detail" not in json.dumps(shown(error))
-    assert shown(error, debug=True)["debug"] == "secret detail"
+    assert "secret detail" not in str(rendering.told(error))
+    assert rendering.told(error, debug=True).debug == "secret detail"
 
 
 def test_a_refusal_passes_on_the_engine_s_status_and_type() -> None:
-    error = errors.UpstreamRefused("too long", engine_status=422, engine_type="BadRequestError")
-    assert rendering.status_of(error) == 422
-    assert (shown(error)["type"], shown(error)["code"]) == ("BadRequestError", "upstream_refused")
+    told = rendering.told(errors.UpstreamRefused("too long", engine_status=422, engine_type="BadRequestError"))
+    assert (told.status, told.type, told.code) == (422, "BadRequestError", "upstream_refused")
 
 
 def test_a_refusal_without_a_type_has_ours() -> None:
-    error = errors.UpstreamRefused("no", engine_status=400)
-    assert shown(error)["type"] == "invalid_request_error"
+    assert rendering.told(errors.UpstreamRefused("no", engine_status=400)).type == "invalid_request_error"
 
 
 @pytest.mark.parametrize(("seconds", "header"), [(None, None), (0.01, b"1"), (1.0, b"1"), (1.2, b"2"), (30.0, b"30")])
@@ -89,7 +79,7 @@ async def unknown() -> None:
 @pytest.fixture(scope="module")
 def client() -> Any:
     app = Litestar(
-        [refused, crash, teapot, broken, unknown],
+        [refused, crash, teapot, broken, unknown, Router("/v1/messages", route_handlers=[refused, crash, broken])],
         exception_handlers={
             errors.GatewayError: rendering.handle_gateway_error,
             HTTPException: rendering.handle_http_exception,
@@ -128,3 +118,26 @@ def test_an_ordinary_route_answers_in_the_same_shape(
 
 def test_a_wrong_method_is_told_the_right_one(client: TestClient[Litestar]) -> None:
     assert "GET" in client.post("/refused").headers["allow"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "kind"),
+    [
+        ("GET", "/v1/messages/batches", 404, "not_found_error"),
+        ("POST", "/v1/messages", 404, "not_found_error"),
+        ("POST", "/v1/messages/refused", 405, "invalid_request_error"),
+        ("GET", "/v1/messages/broken", 507, "api_error"),
+        ("GET", "/v1/messages/crash", 500, "api_error"),
+        ("GET", "/v1/messages/refused", 403, "permission_error"),
+    ],
+)
+def test_below_anthropic_s_endpoints_it_is_in_anthropic_s_shape(
+    client: TestClient[Litestar], method: str, path: str, status: int, kind: str
+) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == status
+    assert answer.headers["x-moegate-error"]
+    error = answer.json()
+    assert set(error) == {"type", "error", "request_id"}
+    assert (error["type"], error["error"]["type"]) == ("error", kind)
+    assert "/etc/passwd" not in answer.text

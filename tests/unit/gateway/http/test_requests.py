@@ -11,13 +11,19 @@ from hypothesis import strategies as st
 from gateway import Operation
 from gateway.errors import InvalidRequest
 from gateway.http import requests
-from gateway.http.routes import INFERENCE_ROUTES
+from gateway.http.peeks import ChatPeek, CompletionsPeek
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 
 
 def chat(**fields: Any) -> bytes:
     return json.dumps({"model": "kimi-k2", "messages": MESSAGES, **fields}).encode()
+
+
+def read(**fields: Any) -> ChatPeek:
+    found = requests.peek(Operation.CHAT, chat(**fields))
+    assert isinstance(found, ChatPeek)
+    return found
 
 
 def refused(body: bytes, operation: Operation = Operation.CHAT) -> InvalidRequest:
@@ -27,17 +33,24 @@ def refused(body: bytes, operation: Operation = Operation.CHAT) -> InvalidReques
 
 
 def test_a_chat_is_read_as_far_as_it_concerns_us() -> None:
-    body = chat(stream=True, stream_options={"include_usage": True, "other": 1}, max_tokens=5, user="u", other=[1, {}])
-    found = requests.peek(Operation.CHAT, body)
-    assert (found.model, found.stream, found.max_tokens, found.user) == ("kimi-k2", True, 5, "u")
-    assert found.stream_options is not None
-    assert found.stream_options.include_usage is True
+    options = {"include_usage": True, "other": 1}
+    found = read(stream=True, stream_options=options, max_tokens=5, user="u", other=[1, {}])
+    assert (found.model, found.streamed, found.answer_limit, found.caller) == ("kimi-k2", True, 5, "u")
+    assert found.sets_stream_options
+    assert found.wants_usage
+
+
+@pytest.mark.parametrize("options", [{}, {"include_usage": False}, {"include_usage": None}])
+def test_stream_options_may_say_nothing_of_usage(options: Any) -> None:
+    found = read(stream=True, stream_options=options)
+    assert (found.sets_stream_options, found.wants_usage) == (True, False)
 
 
 def test_a_completion_is_read_as_far_as_it_concerns_us() -> None:
     found = requests.peek(Operation.COMPLETIONS, b'{"model": "kimi-k2", "prompt": ["a", "b"], "max_tokens": 2}')
-    assert (found.model, found.max_tokens, found.stream) == ("kimi-k2", 2, None)
-    assert not requests.has_tools(found)
+    assert isinstance(found, CompletionsPeek)
+    assert (found.model, found.answer_limit, found.streamed) == ("kimi-k2", 2, False)
+    assert not found.declares_tools
 
 
 @pytest.mark.parametrize("prompt", ['"text"', '["a"]', "[1, 2]", "[[1], [2]]"])
@@ -47,9 +60,9 @@ def test_any_prompt_passes_unread(prompt: str) -> None:
 
 def test_nulls_are_absent_fields() -> None:
     fields = ["stream", "stream_options", "max_tokens", "temperature", "top_p", "n", "user", "max_completion_tokens"]
-    found = requests.peek(Operation.CHAT, chat(tools=None, **dict.fromkeys(fields)))
-    assert (found.stream, found.max_tokens, requests.answer_limit(found)) == (None, None, None)
-    assert not requests.has_tools(found)
+    found = read(tools=None, **dict.fromkeys(fields))
+    assert (found.streamed, found.answer_limit, found.caller) == (False, None, None)
+    assert (found.wants_usage, found.sets_stream_options, found.declares_tools) == (False, False, False)
 
 
 @pytest.mark.parametrize(
@@ -63,14 +76,14 @@ def test_nulls_are_absent_fields() -> None:
     ],
 )
 def test_the_newer_name_of_the_limit_wins(fields: dict[str, Any], limit: int | None) -> None:
-    assert requests.answer_limit(requests.peek(Operation.CHAT, chat(**fields))) == limit
+    assert read(**fields).answer_limit == limit
 
 
 @pytest.mark.parametrize(
     ("tools", "declared"), [([{"type": "function"}], True), ([], False), (None, False), ([{"a": "x" * 1_000}], True)]
 )
 def test_whether_tools_are_declared(tools: Any, declared: bool) -> None:
-    assert requests.has_tools(requests.peek(Operation.CHAT, chat(tools=tools))) is declared
+    assert read(tools=tools).declares_tools is declared
 
 
 @pytest.mark.parametrize(
@@ -141,6 +154,15 @@ def test_text_that_is_no_unicode_is_refused(where: str) -> None:
 
 @given(st.binary(max_size=60))
 def test_any_bytes_at_all_are_read_or_refused(body: bytes) -> None:
-    for operation in INFERENCE_ROUTES.values():
+    for operation in Operation:
         with contextlib.suppress(InvalidRequest):
             assert requests.peek(operation, body).model is not None
+
+
+def test_the_cut_keeps_every_value_as_it_was_written() -> None:
+    fields = requests.cut(b'{"model": "k" , "messages":[ 1,  2 ], "n": 1e0, "model": "l"}')
+    assert {name: bytes(value) for name, value in fields.items()} == {
+        "model": b'"l"',
+        "messages": b"[ 1,  2 ]",
+        "n": b"1e0",
+    }

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from plugins.engine_supervisor import process
+from plugins.engine_supervisor import process, records
 from tests.unit.plugins.engine_supervisor.engines import Switchboard, switchboard
 
 
@@ -20,3 +20,4 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Restarts wait for hundredths of seconds where in earnest they wait for seconds."""
     monkeypatch.setattr(process, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(process, "LONGEST_PAUSE_SECONDS", 0.04)
+    monkeypatch.setattr(records, "LOOK_SECONDS", 0.01)

@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from gateway import LaunchPlan
+from plugins.engine_supervisor import records
+from plugins.engine_supervisor.keeping import EngineFiles
+from plugins.engine_supervisor.ports import Turn
 from plugins.engine_supervisor.process import EngineProcess, EngineStatus
+from plugins.engine_supervisor.records import Record, Records, State
+from tests.support.gateway_process import free_port
 
 PATIENCE_SECONDS = 30.0
 
@@ -40,6 +45,7 @@ def stop(*_):
 signal.signal(signal.SIGTERM, stop)
 report('lives'); wait()
 """
+OBEYS_IN_SILENCE = "print('still loading', flush=True)" + OBEYS.replace("'lives'", "'obeys'")
 # A worker that outlives its parent and does not heed SIGTERM.
 _WITH_WORKER = """
 ready, told = os.pipe()
@@ -47,6 +53,19 @@ if os.fork() == 0:
     stubborn(); report('worker'); os.write(told, b'x'); wait()
 os.read(ready, 1)
 """
+# One that says, when it is told to stop, whether its parent was still there.
+_WITH_OBEDIENT_WORKER = """
+ready, told = os.pipe()
+parent = os.getpid()
+if os.fork() == 0:
+    def stop(*_):
+        call.sendall(f"told when orphaned: {os.getppid() != parent}\\n".encode())
+        os._exit(0)
+    signal.signal(signal.SIGTERM, stop)
+    report('worker'); os.write(told, b'x'); wait()
+os.read(ready, 1)
+"""
+PARENT_THAT_OBEYS = _WITH_OBEDIENT_WORKER + OBEYS
 PARENT = _WITH_WORKER + WAITS
 PARENT_THAT_EXITS = _WITH_WORKER + EXITS
 
@@ -90,15 +109,40 @@ class Switchboard:
         """Nobody has called who was not answered."""
         return self._calls.empty()
 
-    def plan(self, script: str, **environment: str) -> LaunchPlan:
+    def plan(self, script: str, port: int | None = None, **environment: str) -> LaunchPlan:
         argv = (sys.executable, "-S", "-E", "-c", _PROLOGUE + script, str(self.port))
-        return LaunchPlan(argv, environment, "http://127.0.0.1:1")
+        return LaunchPlan(argv, environment, f"http://127.0.0.1:{port or free_port()}")
+
+    def files(self, *, stop_seconds: float = PATIENCE_SECONDS, log_bytes: int = 65_536) -> EngineFiles:
+        return EngineFiles(self.folder, Records(self.folder / "state"), log_bytes, stop_seconds)
+
+    def record(self, plan: LaunchPlan, name: str = "ref") -> Record:
+        """What is written of an engine now."""
+        record = self.files().records.read(name, plan.url)
+        assert record is not None
+        return record
+
+    async def recorded(self, plan: LaunchPlan, state: State) -> Record:
+        """Wait until that is written of an engine."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await records.until(lambda: self.record(plan).state is state)
+        return self.record(plan)
+
+    def log(self, plan: LaunchPlan, name: str = "ref") -> Path:
+        return self.files().log(name, plan.url)
 
     def engine(
-        self, script: str | LaunchPlan, *, stop_seconds: float = PATIENCE_SECONDS, name: str = "ref"
+        self,
+        script: str | LaunchPlan,
+        *,
+        stop_seconds: float = PATIENCE_SECONDS,
+        log_bytes: int = 65_536,
+        name: str = "ref",
+        turn: Turn | None = None,
     ) -> EngineProcess:
         plan = self.plan(script) if isinstance(script, str) else script
-        self.engines.append(EngineProcess(name, plan, self.folder, stop_seconds))
+        files = self.files(stop_seconds=stop_seconds, log_bytes=log_bytes)
+        self.engines.append(EngineProcess(name, plan, files, turn or Turn()))
         return self.engines[-1]
 
 

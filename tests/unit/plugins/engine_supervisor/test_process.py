@@ -4,12 +4,14 @@ import os
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 import structlog
 
 from gateway import LaunchPlan
-from plugins.engine_supervisor import process
+from plugins.engine_supervisor import keeping, process
 from plugins.engine_supervisor.process import EngineStatus
+from plugins.engine_supervisor.records import Owner, State, myself
 from tests.unit.plugins.engine_supervisor import engines
 from tests.unit.plugins.engine_supervisor.engines import Switchboard, lines, until
 
@@ -67,7 +69,7 @@ async def test_what_an_engine_said_last_is_logged(board: Switchboard) -> None:
 
 
 async def test_only_the_end_of_a_long_log_is_repeated(board: Switchboard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "TAIL_BYTES", 20)
+    monkeypatch.setattr(keeping, "TAIL_BYTES", 20)
     engine = board.engine("print('x' * 5_000 + 'the end', flush=True); " + engines.EXITS)
     with structlog.testing.capture_logs() as logs:
         engine.start()
@@ -86,9 +88,12 @@ async def test_an_engine_that_cannot_be_started_is_down_for_a_reason_without_a_p
     program = tmp_path / "engine"
     if mode is not None:
         program.touch(mode)
-    engine = board.engine(LaunchPlan((str(program),), {}, "http://127.0.0.1:1"))
-    engine.start()
-    assert await until(engine, DOWN) == f"the engine could not be started ({why}); it is started again in 0.01 s"
+    engine = board.engine(LaunchPlan((str(program),), {}, board.plan("").url))
+    with structlog.testing.capture_logs() as logs:
+        engine.start()
+        assert await until(engine, DOWN) == f"the engine could not be started ({why}); it is started again in 0.01 s"
+    (line,) = lines(logs, "engine cannot start")
+    assert (line["engine"], line["program"], line["why"]) == ("ref", str(program), f"could not be started ({why})")
 
 
 async def test_one_that_appears_later_is_started_then(board: Switchboard, tmp_path: Path) -> None:
@@ -119,7 +124,7 @@ async def test_one_that_does_not_stop_is_killed(board: Switchboard) -> None:
     with structlog.testing.capture_logs() as logs:
         await engine.aclose()
     await life.end()
-    assert lines(logs, "engine does not stop, it is killed")
+    assert lines(logs, "engine did not stop, it was killed")
 
 
 async def test_with_it_goes_everything_that_it_started(board: Switchboard) -> None:
@@ -197,12 +202,142 @@ async def test_an_engine_does_not_get_our_ctrl_c(board: Switchboard) -> None:
     await life.end()
 
 
-async def test_a_log_that_grew_too_long_is_put_aside(
-    board: Switchboard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_an_engine_does_not_get_what_is_the_gateway_s_own(
+    board: Switchboard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "MAX_LOG_BYTES", 10)
-    (tmp_path / "a_b.log").write_text("a long history")
-    board.engine(engines.WAITS, name="a/b").start()
-    await board.life()
-    assert (tmp_path / "a_b.log.1").read_text() == "a long history"
-    assert (tmp_path / "a_b.log").read_text() == ""
+    monkeypatch.setenv("MOEGATE_DEMO_KEY", "a-secret")
+    board.engine("report(os.environ.get('MOEGATE_DEMO_KEY', 'nothing')); wait()").start()
+    assert (await board.life()).word == "nothing"
+
+
+async def test_no_command_line_shows_a_plan_s_environment(board: Switchboard) -> None:
+    plan = board.plan("report(os.environ['HF_TOKEN']); wait()", HF_TOKEN="a-secret")
+    board.engine(plan).start()
+    assert (await board.life()).word == "a-secret"
+    keeper = psutil.Process(board.record(plan).keeper.pid)
+    assert any(word.endswith("keeper.py") for word in keeper.cmdline())
+    assert "a-secret" not in f"{keeper.cmdline()} {keeper.environ()}"
+
+
+# The log
+
+
+@pytest.fixture
+def no_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "FIRST_PAUSE_SECONDS", 3_600.0)
+
+
+@pytest.mark.usefixtures("no_restart")
+async def test_a_log_never_grows_beyond_its_bound_while_the_engine_runs(board: Switchboard) -> None:
+    plan = board.plan("print('first'); print(('x' * 99 + chr(10)) * 6_000, flush=True); " + engines.EXITS)
+    engine = board.engine(plan, log_bytes=65_536)
+    engine.start()
+    await until(engine, DOWN)
+    log, older = board.log(plan), board.log(plan).with_suffix(".log.1")
+    assert 0 < log.stat().st_size <= 65_536
+    assert 0 < older.stat().st_size <= 65_536
+    assert log.read_text().endswith("its last words\n")
+    assert sorted(file.name for file in board.folder.glob("*.log*")) == sorted([log.name, older.name])
+
+
+@pytest.mark.usefixtures("no_restart")
+async def test_nothing_is_lost_where_a_log_is_divided(board: Switchboard) -> None:
+    plan = board.plan("print(*range(16_000), sep=chr(10), flush=True); " + engines.EXITS)
+    engine = board.engine(plan, log_bytes=65_536)
+    engine.start()
+    await until(engine, DOWN)
+    log = board.log(plan)
+    said = log.with_suffix(".log.1").read_text() + log.read_text()
+    numbers = [line for line in said.splitlines() if line.isdecimal()]
+    assert numbers == [str(number) for number in range(16_000)]
+
+
+@pytest.mark.usefixtures("no_restart")
+async def test_a_name_with_a_slash_has_its_log_too(board: Switchboard) -> None:
+    plan = board.plan(engines.EXITS)
+    engine = board.engine(plan, name="a/b")
+    engine.start()
+    await until(engine, DOWN)
+    assert board.log(plan, "a/b").name.startswith("a%2Fb@")
+    assert "its last words" in board.log(plan, "a/b").read_text()
+
+
+async def test_what_the_engine_before_said_is_not_taken_for_its_last_words(board: Switchboard, tmp_path: Path) -> None:
+    silent = tmp_path / "silent"
+    script = f"import pathlib; pathlib.Path({str(silent)!r}).exists() and os._exit(5)\n" + engines.EXITS
+    engine = board.engine(script)
+    with structlog.testing.capture_logs() as logs:
+        engine.start()
+        assert "status 3" in await until(engine, DOWN)
+        silent.touch()
+        while "status 5" not in await until(engine, DOWN):
+            await until(engine, EngineStatus.RUNNING)
+    ended = {line["how"]: line["tail"] for line in lines(logs, "engine ended")}
+    assert ended["exited with status 3"] == "its last words\n"
+    assert ended["exited with status 5"] == ""
+
+
+# The keeper
+
+
+async def test_an_engine_whose_keeper_is_killed_is_ended_whole_and_started_again(board: Switchboard) -> None:
+    plan = board.plan(engines.STUBBORN)
+    engine = board.engine(plan, stop_seconds=0.05)
+    engine.start()
+    life = await board.life()
+    os.kill(board.record(plan).keeper.pid, signal.SIGKILL)
+    assert (await until(engine, DOWN)).startswith("the engine was lost with its keeper;")
+    await life.end()
+    assert (await board.life()).pid != life.pid
+
+
+async def test_an_engine_that_closes_its_output_is_still_watched(board: Switchboard) -> None:
+    engine = board.engine("os.close(1); os.close(2); " + engines.WAITS)
+    engine.start()
+    life = await board.life()
+    os.kill(life.pid, signal.SIGKILL)
+    assert (await until(engine, DOWN)).startswith("the engine was ended by signal 9;")
+
+
+async def test_what_is_written_of_an_engine_follows_its_life(board: Switchboard) -> None:
+    plan = board.plan(engines.WAITS)
+    engine = board.engine(plan)
+    engine.start()
+    life = await board.life()
+    record = board.record(plan)
+    assert (record.engine.pid, record.state, record.owner) == (life.pid, State.RUNNING, Owner.GATEWAY)
+    assert record.alive
+    assert record.owner_process == myself()
+    os.kill(life.pid, signal.SIGKILL)
+    await until(engine, DOWN)
+    ended = board.record(plan)
+    assert (ended.state, ended.status) == (State.ENDED, -9)
+    again = await board.life()
+    await engine.aclose()
+    stopped = board.record(plan)
+    assert (stopped.engine.pid, stopped.state) == (again.pid, State.STOPPED)
+    assert not stopped.alive
+
+
+# Workers
+
+
+async def test_an_engine_is_told_to_stop_before_its_workers_are(board: Switchboard) -> None:
+    """SGLang takes a worker that ends before it for a crash; and a worker's calls are cut when it is told first."""
+    engine = board.engine(engines.PARENT_THAT_OBEYS)
+    engine.start()
+    lives = {life.word: life for life in (await board.life(), await board.life())}
+    await engine.aclose()
+    assert await lives["lives"].end() == "stops in order\n"
+    assert await lives["worker"].end() == "told when orphaned: True\n"
+
+
+async def test_workers_of_an_engine_whose_keeper_is_killed_are_ended_too(board: Switchboard) -> None:
+    plan = board.plan(engines.PARENT)
+    engine = board.engine(plan, stop_seconds=0.05)
+    engine.start()
+    worker, parent = await board.life(), await board.life()
+    os.kill(board.record(plan).keeper.pid, signal.SIGKILL)
+    await until(engine, DOWN)
+    await worker.end()
+    await parent.end()

@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from gateway import LaunchedReplica, LaunchPlan, Replica, ReplicaState, Service
+from gateway.errors import ConfigError
 from gateway.shared import SharedObjects
-from plugins.engine_supervisor import process
+from plugins.engine_supervisor import keeping, process
+from plugins.engine_supervisor.keeping import EngineFiles
+from plugins.engine_supervisor.records import Records, State
+from plugins.engine_supervisor.stopping import stop_recorded
 from plugins.engine_supervisor.supervisor import SupervisorSettings, build
 from tests.unit.builders import make_replica
 from tests.unit.plugins.engine_supervisor import engines
@@ -25,6 +30,7 @@ class Fleet:
     def __init__(self, *launched: LaunchedReplica) -> None:
         self._launched = launched
         self.reports: asyncio.Queue[tuple[str, ReplicaState, str]] = asyncio.Queue()
+        self.changed = asyncio.Event()
 
     def replicas(self) -> Sequence[Replica]:
         return [item.replica for item in self._launched]
@@ -33,8 +39,14 @@ class Fleet:
         return self._launched
 
     def report(self, replica: Replica, state: ReplicaState, reason: str = "") -> None:
+        if replica.state is not state:
+            changed, self.changed = self.changed, asyncio.Event()
+            changed.set()
         replica.state = state
         self.reports.put_nowait((replica.name, state, reason))
+
+    async def wait_for_change(self) -> None:
+        await self.changed.wait()
 
     async def next(self) -> tuple[str, ReplicaState, str]:
         async with asyncio.timeout(engines.PATIENCE_SECONDS):
@@ -67,11 +79,21 @@ class Scene:
         self.contexts: list[Context] = []
         self.tasks: list[asyncio.Task[None]] = []
 
-    def begin(self, *plans: LaunchPlan, state: ReplicaState = ReplicaState.STARTING) -> Fleet:
-        launched = [LaunchedReplica(make_replica(f"r{n}", state=state), plan) for n, plan in enumerate(plans)]
+    @property
+    def files(self) -> EngineFiles:
+        return EngineFiles(self.folder, Records(self.folder / "state"), 65_536, engines.PATIENCE_SECONDS)
+
+    def begin(
+        self, *plans: LaunchPlan, state: ReplicaState = ReplicaState.STARTING, ready_seconds: float = 900.0
+    ) -> Fleet:
+        launched = [
+            LaunchedReplica(make_replica(f"r{n}", state=state), plan, ready_seconds) for n, plan in enumerate(plans)
+        ]
         fleet = Fleet(*launched)
         self.contexts.append(Context(fleet, self.shared))
-        settings = SupervisorSettings(log_folder=self.folder, stop_seconds=engines.PATIENCE_SECONDS)
+        settings = SupervisorSettings(
+            log_folder=self.folder, state_folder=self.folder / "state", stop_seconds=engines.PATIENCE_SECONDS
+        )
         service: Service = build(settings, self.contexts[-1])
         self.tasks.append(asyncio.create_task(service.run()))
         return fleet
@@ -127,15 +149,102 @@ async def test_an_engine_outlives_a_reload_that_does_not_change_it(scene: Scene,
     assert await life.end() == "stops in order\n"
 
 
-async def test_an_engine_that_is_launched_otherwise_is_another(scene: Scene, board: Switchboard) -> None:
+async def test_an_engine_that_is_launched_elsewhere_is_another_and_does_not_wait(
+    scene: Scene, board: Switchboard
+) -> None:
     scene.begin(board.plan(engines.OBEYS))
     old = await board.life()
-    scene.begin(board.plan(engines.OBEYS, THREADS="2"))
+    scene.begin(board.plan(engines.OBEYS))
     new = await board.life()
     assert new.pid != old.pid
     await scene.end(0)
     assert await old.end() == "stops in order\n"
     os.kill(new.pid, 0)
+
+
+async def test_one_that_is_launched_otherwise_on_the_same_port_waits_for_the_old_to_end(
+    scene: Scene, board: Switchboard
+) -> None:
+    plan = board.plan(engines.OBEYS)
+    scene.begin(plan)
+    old = await board.life()
+    fleet = scene.begin(LaunchPlan(plan.argv, {"THREADS": "2"}, plan.url))
+    while (report := await fleet.next())[1] is ReplicaState.STARTING:
+        pass
+    assert report == ("r0", ReplicaState.FAILED, "the engine waits until the one before it has ended")
+    assert board.quiet
+    ending = asyncio.create_task(scene.end(0))
+    assert await old.end() == "stops in order\n"
+    assert (await board.life()).pid != old.pid
+    await ending
+    assert (await fleet.next())[1:] == (ReplicaState.STARTING, "the engine is loading")
+
+
+def test_two_engines_on_one_port_are_a_fault_of_the_configuration() -> None:
+    plan = LaunchPlan(("engine",), {}, "http://127.0.0.1:8031")
+    fleet = Fleet(*(LaunchedReplica(make_replica(name), plan) for name in ("a", "b")))
+    with pytest.raises(ConfigError, match="the replicas 'a' and 'b' are launched on one port, 8031"):
+        build(SupervisorSettings(), Context(fleet, SharedObjects()))
+
+
+# Getting ready
+
+
+async def test_an_engine_that_never_gets_ready_is_stopped_and_started_again(scene: Scene, board: Switchboard) -> None:
+    with structlog.testing.capture_logs() as logs:
+        fleet = scene.begin(board.plan(engines.OBEYS_IN_SILENCE), ready_seconds=0.3)
+        life = await board.life()
+        assert await life.end() == "stops in order\n"
+        while (report := await fleet.next())[1] is ReplicaState.STARTING:
+            pass
+        assert report[2] == "the engine did not get ready within 0.3 s; it is started again in 0.01 s"
+        assert (await board.life()).pid != life.pid
+    (line, *_) = engines.lines(logs, "engine ended")
+    assert (line["engine"], line["how"], line["tail"]) == ("r0", "did not get ready within 0.3 s", "still loading\n")
+
+
+async def test_its_restarts_are_ever_slower_though_it_ran_long(
+    scene: Scene, board: Switchboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "WELL_SECONDS", 0.0)
+    fleet = scene.begin(board.plan(engines.WAITS), ready_seconds=0.05)
+    reasons = []
+    while len(reasons) < 3:
+        if (report := await fleet.next())[1] is ReplicaState.FAILED:
+            reasons.append(report[2].rpartition(" in ")[2])
+    assert reasons == ["0.01 s", "0.02 s", "0.04 s"]
+
+
+async def test_one_that_was_ready_in_time_is_left_alone(scene: Scene, board: Switchboard) -> None:
+    """What was ready once and does not answer now is busy, for all we know: it has calls in flight."""
+    # The second engine's time is up later than the first one's would be, had it not been ready.
+    fleet = scene.begin(board.plan(engines.WAITS), board.plan(engines.OBEYS_IN_SILENCE), ready_seconds=2.0)
+    lives = [await board.life(), await board.life()]
+    first, second = sorted(lives, key=lambda life: life.word)
+    busy = fleet.replicas()[0]
+    fleet.report(busy, ReplicaState.READY)
+    await asyncio.sleep(0)
+    fleet.report(busy, ReplicaState.UNREACHABLE, "no answer")
+    assert await second.end() == "stops in order\n"
+    os.kill(first.pid, 0)
+
+
+async def test_an_engine_that_is_not_ours_is_given_its_time(scene: Scene, board: Switchboard) -> None:
+    plan = board.plan(engines.OBEYS)
+    record = await asyncio.to_thread(keeping.start_detached, "r0", plan, scene.files)
+    try:
+        life = await board.life()
+        with structlog.testing.capture_logs() as logs:
+            fleet = scene.begin(plan, ready_seconds=0.1)
+            while "did not get ready" not in (report := await fleet.next())[2]:
+                pass
+        assert report[1:] == (ReplicaState.STARTING, "the engine did not get ready within 0.1 s, and still loads")
+        assert engines.lines(logs, "engine does not get ready")[0]["engine"] == "r0"
+        assert record.engine.alive
+        assert board.quiet
+    finally:
+        await stop_recorded(record, engines.PATIENCE_SECONDS)
+    assert await life.end() == "stops in order\n"
 
 
 async def test_without_launched_replicas_there_is_nothing_to_do(scene: Scene, board: Switchboard) -> None:
@@ -147,10 +256,15 @@ async def test_without_launched_replicas_there_is_nothing_to_do(scene: Scene, bo
 GATEWAY = """
 import asyncio, pathlib, sys
 from gateway import LaunchPlan
+from plugins.engine_supervisor.keeping import EngineFiles
+from plugins.engine_supervisor.ports import Turn
 from plugins.engine_supervisor.process import EngineProcess
+from plugins.engine_supervisor.records import Records
 
 async def main():
-    EngineProcess("ref", LaunchPlan(tuple(sys.argv[2:]), {}, "http://x"), pathlib.Path(sys.argv[1]), 5.0).start()
+    folder = pathlib.Path(sys.argv[1])
+    files = EngineFiles(folder, Records(folder / "state"), 65_536, 0.1)
+    EngineProcess("ref", LaunchPlan(tuple(sys.argv[3:]), {}, sys.argv[2]), files, Turn()).start()
     await asyncio.Event().wait()
 
 asyncio.run(main())
@@ -158,12 +272,15 @@ asyncio.run(main())
 
 
 async def test_a_gateway_that_is_killed_outright_leaves_no_engine_behind(board: Switchboard, tmp_path: Path) -> None:
-    argv = [sys.executable, "-c", GATEWAY, str(tmp_path), *board.plan(engines.WAITS).argv]
+    plan = board.plan(engines.PARENT)  # with a worker that does not heed SIGTERM
+    argv = [sys.executable, "-c", GATEWAY, str(tmp_path), plan.url, *plan.argv]
     nowhere = asyncio.subprocess.DEVNULL
     gateway = await asyncio.create_subprocess_exec(*argv, cwd=tmp_path, stderr=nowhere, stdout=nowhere)
     try:
-        life = await board.life()
+        worker, parent = await board.life(), await board.life()
     finally:
         gateway.kill()
         await gateway.wait()
-    await life.end()
+    await parent.end()
+    await worker.end()
+    assert (await board.recorded(plan, State.STOPPED)).engine.pid == parent.pid

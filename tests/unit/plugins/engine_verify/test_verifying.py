@@ -1,0 +1,282 @@
+"""Whole verifications, against small engines that differ in one way each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway import Fact, FactName, Introspection, NativeContinuation, Operation, ReplicaAccess
+from plugins.engine_verify.prompts import FIXED_SET, Prompt
+from plugins.engine_verify.report import ModelReport, ReplicaReport, exit_status
+from plugins.engine_verify.settings import Precision
+from plugins.engine_verify.verifying import MOST_PARTINGS, Task, verify_model
+from tests.unit.builders import CHECKPOINT
+from tests.unit.plugins.engine_verify.small_engine import QuietBackend, SmallBackend, SmallEngine, access, client
+
+TASK = Task(FIXED_SET, 12, precision=Precision.FLOAT32)
+ALL_SAME = {
+    "model": "same",
+    "tokenizer": "same",
+    "template": "same",
+    "tools": "same",
+    "greedy": "same",
+    "logprobs": "same",
+}
+
+
+def verdicts(report: ReplicaReport) -> dict[str, str]:
+    return {finding.check.value: finding.verdict.value for finding in report.findings}
+
+
+async def verified(
+    engine: SmallEngine, *, backend: SmallBackend | None = None, task: Task = TASK, **changes: Any
+) -> ModelReport:
+    async with client(reference=SmallEngine(), candidate=engine) as http:
+        other = access("candidate", backend, **changes)
+        return await verify_model("kimi-k2", access("reference"), [other], task, http)
+
+
+async def test_the_same_engine_is_the_same() -> None:
+    engine = SmallEngine()
+    report = await verified(engine)
+    found = report.of("candidate")
+    assert verdicts(found) == ALL_SAME
+    assert exit_status([report]) == 0
+    assert found.figures.max_difference == 0
+    assert found.figures.agreed == found.figures.tokens > 50
+    assert found.figures.whole == found.figures.prompts
+    # Deterministic, explicit and small: nothing is left to the engine's defaults.
+    sent = [body for _, body in engine.asked if body]
+    assert all(body["temperature"] == 0 and body["max_tokens"] <= 12 for body in sent if "max_tokens" in body)
+
+
+async def test_other_weights_differ_in_scores_alone() -> None:
+    found = (await verified(SmallEngine(drift=lambda number: 0.01 * (number % 3)))).of("candidate")
+    assert verdicts(found) == {**ALL_SAME, "logprobs": "differs"}
+    assert found.figures.max_difference == pytest.approx(0.02)
+
+
+async def test_a_replica_that_parts_is_put_back_and_followed_on() -> None:
+    prompt = Prompt(name="p", text="bcb")
+    engine = SmallEngine(turn=6)
+    async with client(reference=SmallEngine(), candidate=engine) as http:
+        task = Task((prompt,), 24, precision=Precision.FLOAT32)
+        report = await verify_model("kimi-k2", access("reference"), [access("candidate")], task, http)
+    found = report.of("candidate")
+    assert verdicts(found)["greedy"] == "differs"
+    assert found.figures.shared == 3
+    # Every place was compared until it had parted as often as is worth following.
+    assert found.figures.tokens - found.figures.agreed == MOST_PARTINGS
+    asked = [len(body["prompt"]) for path, body in engine.asked if path == "/completions" and body.get("logprobs")]
+    assert asked == [3, 7, 8, 9]
+
+
+async def test_another_template_is_found_and_nothing_else_is_blamed() -> None:
+    found = (await verified(SmallEngine(template="~{}>"))).of("candidate")
+    assert verdicts(found) == {**ALL_SAME, "template": "differs", "tools": "cannot tell"}
+    assert "5 of 5 prompts; first 'hello', token 0" in str(found.findings)
+    assert "its template differs, and so would these: 4 of 4 prompts" in str(found.findings)
+
+
+async def test_tools_that_are_declared_otherwise_are_not_taken_for_a_template() -> None:
+    class Declaring(SmallEngine):
+        def encode(self, text: str) -> list[int]:
+            return super().encode(text.replace('"function", "function"', '"function", "strict": false, "function"'))
+
+    found = (await verified(Declaring())).of("candidate")
+    assert verdicts(found) == {**ALL_SAME, "tools": "differs"}
+
+
+async def test_another_tokenizer_is_found_and_the_weights_are_not_blamed() -> None:
+    found = (await verified(SmallEngine(offset=1))).of("candidate")
+    assert verdicts(found) == {**ALL_SAME, "tokenizer": "differs", "template": "cannot tell", "tools": "cannot tell"}
+    assert "its tokenizer differs, and so would these: 5 of 5 prompts" in str(found.findings)
+
+
+async def test_without_ids_counts_are_compared_and_answers_to_the_prompts_themselves() -> None:
+    engine = SmallEngine(tells_ids=False)
+    found = (await verified(engine, backend=SmallBackend([Operation.CHAT]))).of("candidate")
+    assert verdicts(found) == {**ALL_SAME, "tokenizer": "cannot tell"}
+    assert "number of tokens alone" in str(found.findings)
+    assert {path for path, _ in engine.asked} == {"/models", "/chat"}
+    blamed = (await verified(SmallEngine(tells_ids=False, template="~{}>"), backend=SmallBackend([Operation.CHAT]))).of(
+        "candidate"
+    )
+    assert verdicts(blamed) == {
+        "model": "same",
+        "tokenizer": "cannot tell",
+        "template": "differs",
+        "tools": "cannot tell",
+        "greedy": "cannot tell",
+        "logprobs": "cannot tell",
+    }
+    assert "other tokens already" in str(blamed.findings)
+
+
+async def test_ids_come_from_tokenize_where_answers_hold_none() -> None:
+    engine = SmallEngine(tells_ids=False, offset=1)
+    found = (await verified(engine)).of("candidate")
+    assert verdicts(found)["tokenizer"] == "differs"
+    assert "/tokenize" in {path for path, _ in engine.asked}
+
+
+async def test_what_tokenize_says_is_not_believed_against_the_count() -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/tokenize":
+            return httpx.Response(200, json={"tokens": [1]})
+        return engine.handle(request)
+
+    engine = SmallEngine(tells_ids=False)
+    async with httpx.AsyncClient(transport=httpx.MockTransport(handle)) as http:
+        report = await verify_model("kimi-k2", access("candidate"), [access("again")], TASK, http)
+    assert "number of tokens alone" in str(report.of("again").findings)
+
+
+async def test_an_engine_that_does_not_list_its_end_is_the_same() -> None:
+    assert verdicts((await verified(SmallEngine(lists_end=False))).of("candidate")) == ALL_SAME
+
+
+async def test_without_log_probabilities_it_says_so() -> None:
+    report = await verified(SmallEngine(tells_logprobs=False))
+    found = report.of("candidate")
+    assert verdicts(found) == {**ALL_SAME, "greedy": "cannot tell", "logprobs": "cannot tell"}
+    assert "the engine lists no log-probabilities" in str(found.findings)
+    assert exit_status([report]) == 0
+
+
+async def test_prompts_of_ids_that_are_refused_are_asked_as_prompts() -> None:
+    engine = SmallEngine(refuses=lambda _, body: 400 if isinstance(body.get("prompt"), list) else None)
+    assert verdicts((await verified(engine)).of("candidate")) == ALL_SAME
+
+
+async def test_an_engine_in_trouble_is_asked_again() -> None:
+    answers = iter([503, 503])
+    engine = SmallEngine(refuses=lambda path, _: next(answers, None) if path == "/chat" else None)
+    assert verdicts((await verified(engine)).of("candidate")) == ALL_SAME
+
+
+async def test_one_refused_prompt_spoils_no_other() -> None:
+    engine = SmallEngine(refuses=lambda _, body: 400 if body.get("tools") else None)
+    found = (await verified(engine)).of("candidate")
+    assert verdicts(found) == {**ALL_SAME, "tools": "cannot tell"}
+    assert "4 could not be compared (refused with 400: it says no)" in str(found.findings)
+
+
+async def test_an_objection_of_the_backend_is_an_answer() -> None:
+    class Objecting(SmallBackend):
+        def objection(self, call: Any, replica: Any) -> str | None:
+            return "this engine has no log-probabilities" if "logprobs" in call.fields else None
+
+    found = (await verified(SmallEngine(), backend=Objecting())).of("candidate")
+    assert "this engine has no log-probabilities" in str(found.findings)
+
+
+@pytest.mark.parametrize("status", [400, 401, 500, 503])
+async def test_a_replica_that_answers_nothing_cannot_be_asked(status: int) -> None:
+    report = await verified(SmallEngine(refuses=lambda path, _: status if path != "/models" else None))
+    found = report.of("candidate")
+    assert found.unreachable is not None
+    assert found.unreachable.startswith(f"not one of {len(FIXED_SET)} prompts was answered: refused with {status}")
+    assert exit_status([report]) == 2
+
+
+async def test_a_wrong_name_is_a_difference_although_nothing_is_answered() -> None:
+    engine = SmallEngine(served=["other"], refuses=lambda path, _: 404 if path != "/models" else None)
+    report = await verified(engine)
+    assert verdicts(report.of("candidate")) == {"model": "differs"}
+    assert exit_status([report]) == 1
+
+
+async def test_a_replica_that_is_down_stops_no_other() -> None:
+    async with client(reference=SmallEngine(), good=SmallEngine()) as http:
+        others = [access("down"), access("good")]
+        report = await verify_model("kimi-k2", access("reference"), others, TASK, http)
+    assert report.of("down").unreachable == "/models: ConnectError"
+    assert verdicts(report.of("good")) == ALL_SAME
+    assert exit_status([report]) == 2
+
+
+async def test_without_the_reference_nothing_is_compared() -> None:
+    async with client(good=SmallEngine()) as http:
+        report = await verify_model("kimi-k2", access("down"), [access("good")], TASK, http)
+    assert [each.unreachable is not None for each in report.replicas] == [True, True]
+    assert exit_status([report]) == 2
+
+
+async def test_an_endless_answer_is_not_read_to_its_end() -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=b" " * (17 * 1024 * 1024))
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(handle)) as http:
+        task = Task((Prompt(name="p", text="bcb"),), 4)
+        report = await verify_model("kimi-k2", access("a"), [], task, http)
+    assert "an answer of more than" in (report.of("a").unreachable or "")
+
+
+async def test_a_stranger_s_backend_needs_to_tell_nothing() -> None:
+    found = (await verified(SmallEngine(), backend=QuietBackend())).of("candidate")
+    assert verdicts(found) == {**ALL_SAME, "model": "cannot tell"}
+
+
+class NativeBackend(SmallBackend):
+    introspection = Introspection(
+        models_path="/models",
+        continues=NativeContinuation(
+            path="/native", ids_field="input_ids", limit_field="params.most", fields={"params": {"temperature": 0}}
+        ),
+    )
+
+
+async def test_an_engine_s_own_way_to_continue_ids_is_taken() -> None:
+    engine = SmallEngine(tells_ids=False)
+    found = (await verified(engine, backend=NativeBackend([Operation.CHAT]))).of("candidate")
+    assert verdicts(found) == {**ALL_SAME, "tokenizer": "cannot tell"}
+    native = [body for path, body in engine.asked if path == "/native"]
+    assert len(native) == len(FIXED_SET)
+    assert all(body["params"]["temperature"] == 0 for body in native)
+
+
+async def test_an_engine_s_own_way_may_be_refused_too() -> None:
+    engine = SmallEngine(tells_ids=False, refuses=lambda path, _: 400 if path == "/native" else None)
+    found = (await verified(engine, backend=NativeBackend([Operation.CHAT]))).of("candidate")
+    assert verdicts(found) == {**ALL_SAME, "tokenizer": "cannot tell"}
+
+
+class TellingBackend(SmallBackend):
+    introspection = Introspection(
+        models_path="/models",
+        answer_fields={"return_token_ids": True},
+        facts=(Fact(FactName.PRECISION, "/about", "dtype"), Fact(FactName.VERSION, "/about", "v")),
+    )
+
+
+@pytest.mark.parametrize(("dtype", "judged"), [("float32", "float32"), ("bfloat16", "bfloat16"), (None, "bfloat16")])
+async def test_the_tolerance_follows_what_both_tell(dtype: str | None, judged: str) -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/about":
+            told = "float32" if request.url.host == "reference" else dtype
+            return httpx.Response(200, json={"dtype": told, "v": "1.2"})
+        return SmallEngine().handle(request)
+
+    def told(name: str) -> ReplicaAccess:
+        return access(name, TellingBackend())
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(handle)) as http:
+        report = await verify_model("kimi-k2", told("reference"), [told("candidate")], Task(FIXED_SET, 4), http)
+    found = report.of("candidate")
+    assert found.judged_as == judged
+    assert found.told["version"] == "1.2"
+
+
+async def test_declared_weights_are_named() -> None:
+    checkpoint = type(CHECKPOINT)(id="x", context_length=10, weight_format="AMXINT8")
+    found = (await verified(SmallEngine(), checkpoint=checkpoint)).of("candidate")
+    assert "its weights are declared as AMXINT8, the reference's as nothing" in str(found.findings)
+
+
+async def test_the_model_s_sampling_defaults_are_not_sent() -> None:
+    engine = SmallEngine()
+    await verified(engine)
+    assert all("top_p" not in body for _, body in engine.asked)
