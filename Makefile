@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 SOURCES := gateway backends policies plugins tests deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check format lint types imports test-engines engine-vllm engine-torch-reference bench bench-peers soak clean
+.PHONY: help install serve test check format lint types imports test-engines test-lab engine-vllm engine-sglang engine-ktransformers engine-llama-cpp engine-torch-reference weights lab lab-stop bench bench-peers soak clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 26
@@ -52,11 +52,32 @@ imports: install ## the import rules
 engine-vllm: ## install vLLM's CPU build into its own environment
 	@$(PYTHON) deploy/lab/engines/install.py vllm
 
+engine-sglang: ## install SGLang for the CPU into its own environment
+	@$(PYTHON) deploy/lab/engines/install.py sglang
+
+engine-ktransformers: ## install KTransformers (sglang-kt, kt-kernel) into its own environment
+	@$(PYTHON) deploy/lab/engines/install.py ktransformers
+
+engine-llama-cpp: ## build llama.cpp's server into its own environment (about 15 minutes, once)
+	@$(PYTHON) deploy/lab/engines/install.py llama-cpp
+
+weights: ## make the weights that KTransformers and llama.cpp want out of k2-tiny
+	@$(PYTHON) deploy/lab/prepare_weights.py
+
+lab: install ## install every engine, start all that fit and the gateway before them (PORT= for another port)
+	@$(BIN)/python deploy/lab/lab.py start --port $(PORT) --python $(PYTHON)
+
+lab-stop: install ## stop what `make lab` started
+	@$(BIN)/python deploy/lab/lab.py stop
+
 engine-torch-reference: ## install the embedded engine's environment
 	@$(PYTHON) deploy/lab/engines/install.py torch-reference
 
-test-engines: install engine-torch-reference engine-vllm ## run tests/engines against real engines
-	$(BIN)/python -m pytest tests/engines
+test-engines: install engine-torch-reference engine-vllm ## the gateway before vLLM and the reference engine
+	$(BIN)/python -m pytest tests/engines/through_gateway tests/engines/torch_reference
+
+test-lab: install ## the conformance cases, `engines verify` and the recipes, on every engine that is installed
+	$(BIN)/python -m pytest tests/engines/conformance tests/engines/verify tests/engines/recipes
 
 bench: install ## what a call and a chunk cost, beside a direct run and the peers that are installed
 	$(BIN)/python -m tests.performance.bench $(ARGS)

@@ -18,8 +18,12 @@ from engine_recipe import PYTHON_HERE, Recipe, Step
 # Written last: the gateway takes a folder without it for a half-finished one.
 MARKER = ".moegate-installed"
 BUILDING = ".moegate-building"
-# Each of these would make a step install somewhere else than into the environment being built.
-FOREIGN_VARIABLES = {"PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT"}
+# Each of these would make a step install somewhere else than into the environment being built; the last would keep a recipe's
+# check from compiling what it imports, and the engine's first start would pay for it.
+FOREIGN_VARIABLES = {
+    *("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT"),
+    "PYTHONDONTWRITEBYTECODE",
+}
 CREATE_LIMIT_SECONDS = 600.0
 HEARTBEAT_SECONDS = 10.0
 LOCK_POLL_SECONDS = 0.25

@@ -1,0 +1,1 @@
+"""The conformance cases, put to every real engine that is installed here."""

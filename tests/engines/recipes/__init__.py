@@ -1,0 +1,1 @@
+"""Feeds the recipes' command lines to the engines' own argument parsers."""
