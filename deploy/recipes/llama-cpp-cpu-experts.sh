@@ -16,6 +16,6 @@ set -- "$@" --parallel 2 --ctx-size 32768
 set -- "$@" --cache-type-k q8_0
 # The template in the file, and with it the calls of tools.
 set -- "$@" --jinja
-set -- "$@" --metrics --slots --no-webui
+set -- "$@" --metrics --slots --no-ui
 
 exec llama-server "$@"

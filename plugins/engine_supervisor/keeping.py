@@ -86,7 +86,7 @@ class KeptEngine:
         self._stop_seconds = stop_seconds
 
     def ask_to_stop(self) -> None:
-        """Have the keeper stop it: SIGTERM for all of it, SIGKILL for what is left after `stop_seconds`."""
+        """Have the keeper stop it: SIGTERM, and SIGKILL for all that is left of it after `stop_seconds`."""
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
 
