@@ -91,7 +91,7 @@ class Asker:
         try:
             found = await self._ask_prompt_tokens(operation, {**fields, "max_tokens": 1, "temperature": 0})
         except Refused as refused:
-            found = PromptTokens(reason=str(refused))
+            found = PromptTokens(reason=str(refused), refused=True)
         chat = operation is Operation.CHAT
         if found.ids is None and Operation.TOKENIZE in self.target.replica.operations:
             if chat and not self._introspection.tokenizes_chats:
@@ -141,11 +141,8 @@ class Asker:
                 place = place.setdefault(parent, {})
             place[name] = value
         headers = ((b"content-type", b"application/json"),)
-        status, answer = await self._send("POST", native.path, headers, msgspec.json.encode(body))
-        if not httpx.codes.is_success(status):
-            raise Refused(_words(self.target.backend.read_error(status, answer), status))
         try:
-            return reading.generated(answer)
+            return reading.generated(await self._post(native.path, headers, msgspec.json.encode(body)))
         except reading.Unreadable as unreadable:
             raise Refused(str(unreadable)) from unreadable
 
@@ -153,11 +150,21 @@ class Asker:
         """Ask as the gateway would, and add what makes the engine list token ids."""
         if operation not in self.target.replica.operations:
             raise Refused(f"the engine does not serve {operation.value}")
+        try:
+            prepared = self._prepared(operation, fields)
+        except Refused:
+            raise
+        except Exception as error:  # a stranger's backend; its fault must not end the others' verification
+            raise Unreachable(f"its backend cannot write a request: {type(error).__name__}") from error
+        return await self._post(*prepared)
+
+    async def _post(self, path: str, headers: tuple[tuple[bytes, bytes], ...], body: bytes) -> bytes:
+        """Send a request, and again while the engine says that it is overloaded."""
         for attempt in range(1, TRIES_WHEN_OVERLOADED + 1):
-            status, body = await self._send("POST", *self._prepared(operation, fields))
+            status, answer = await self._send("POST", path, headers, body)
             if httpx.codes.is_success(status):
-                return body
-            error = self.target.backend.read_error(status, body)
+                return answer
+            error = self.target.backend.read_error(status, answer)
             if not isinstance(error, UpstreamOverloaded) or attempt == TRIES_WHEN_OVERLOADED:
                 raise Refused(_words(error, status))
             await asyncio.sleep((error.retry_after_seconds or 1.0) * attempt)

@@ -33,11 +33,17 @@ class Continuation(Struct, frozen=True):
 
 
 class PromptTokens(Struct, frozen=True):
-    """Into how many tokens, and which, an engine cut a prompt. `reason` says why nothing is known, where nothing is."""
+    """Into how many tokens, and which, an engine cut a prompt.
+
+    Attributes:
+        reason: why nothing is known, where nothing is.
+        refused: it did not answer.
+    """
 
     count: int | None = None
     ids: tuple[int, ...] | None = None
     reason: str = ""
+    refused: bool = False
 
 
 class Place(Struct, frozen=True):

@@ -174,7 +174,7 @@ async def _gather(asker: Asker, identity: Identity, task: Task) -> Evidence:
         kind = texts if prompt.messages is None else with_tools if prompt.tools else chats
         kind[prompt.name] = await asker.prompt_tokens(prompt)
     found = [*chats.values(), *with_tools.values(), *texts.values()]
-    if all(each.count is None and each.ids is None for each in found) and all(each.reason for each in found):
+    if all(each.refused for each in found):
         raise Unreachable(f"not one of {len(found)} prompts was answered: {found[0].reason}")
     return Evidence(identity, texts, chats, with_tools)
 

@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import httpx
 import pytest
 
 from gateway import Fact, FactName, Introspection, NativeContinuation, Operation, ReplicaAccess
 from plugins.engine_verify.prompts import FIXED_SET, Prompt
-from plugins.engine_verify.report import ModelReport, ReplicaReport, exit_status
+from plugins.engine_verify.report import exit_status
 from plugins.engine_verify.settings import Precision
 from plugins.engine_verify.verifying import MOST_PARTINGS, Task, verify_model
 from tests.unit.builders import CHECKPOINT
 from tests.unit.plugins.engine_verify.small_engine import QuietBackend, SmallBackend, SmallEngine, access, client
-
-TASK = Task(FIXED_SET, 12, precision=Precision.FLOAT32)
-ALL_SAME = {
-    "model": "same",
-    "tokenizer": "same",
-    "template": "same",
-    "tools": "same",
-    "greedy": "same",
-    "logprobs": "same",
-}
-
-
-def verdicts(report: ReplicaReport) -> dict[str, str]:
-    return {finding.check.value: finding.verdict.value for finding in report.findings}
-
-
-async def verified(
-    engine: SmallEngine, *, backend: SmallBackend | None = None, task: Task = TASK, **changes: Any
-) -> ModelReport:
-    async with client(reference=SmallEngine(), candidate=engine) as http:
-        other = access("candidate", backend, **changes)
-        return await verify_model("kimi-k2", access("reference"), [other], task, http)
+from tests.unit.plugins.engine_verify.verification import ALL_SAME, TASK, verdicts, verified
 
 
 async def test_the_same_engine_is_the_same() -> None:
@@ -155,64 +132,10 @@ async def test_an_engine_in_trouble_is_asked_again() -> None:
     answers = iter([503, 503])
     engine = SmallEngine(refuses=lambda path, _: next(answers, None) if path == "/chat" else None)
     assert verdicts((await verified(engine)).of("candidate")) == ALL_SAME
-
-
-async def test_one_refused_prompt_spoils_no_other() -> None:
-    engine = SmallEngine(refuses=lambda _, body: 400 if body.get("tools") else None)
-    found = (await verified(engine)).of("candidate")
-    assert verdicts(found) == {**ALL_SAME, "tools": "cannot tell"}
-    assert "4 could not be compared (refused with 400: it says no)" in str(found.findings)
-
-
-async def test_an_objection_of_the_backend_is_an_answer() -> None:
-    class Objecting(SmallBackend):
-        def objection(self, call: Any, replica: Any) -> str | None:
-            return "this engine has no log-probabilities" if "logprobs" in call.fields else None
-
-    found = (await verified(SmallEngine(), backend=Objecting())).of("candidate")
-    assert "this engine has no log-probabilities" in str(found.findings)
-
-
-@pytest.mark.parametrize("status", [400, 401, 500, 503])
-async def test_a_replica_that_answers_nothing_cannot_be_asked(status: int) -> None:
-    report = await verified(SmallEngine(refuses=lambda path, _: status if path != "/models" else None))
-    found = report.of("candidate")
-    assert found.unreachable is not None
-    assert found.unreachable.startswith(f"not one of {len(FIXED_SET)} prompts was answered: refused with {status}")
-    assert exit_status([report]) == 2
-
-
-async def test_a_wrong_name_is_a_difference_although_nothing_is_answered() -> None:
-    engine = SmallEngine(served=["other"], refuses=lambda path, _: 404 if path != "/models" else None)
-    report = await verified(engine)
-    assert verdicts(report.of("candidate")) == {"model": "differs"}
-    assert exit_status([report]) == 1
-
-
-async def test_a_replica_that_is_down_stops_no_other() -> None:
-    async with client(reference=SmallEngine(), good=SmallEngine()) as http:
-        others = [access("down"), access("good")]
-        report = await verify_model("kimi-k2", access("reference"), others, TASK, http)
-    assert report.of("down").unreachable == "/models: ConnectError"
-    assert verdicts(report.of("good")) == ALL_SAME
-    assert exit_status([report]) == 2
-
-
-async def test_without_the_reference_nothing_is_compared() -> None:
-    async with client(good=SmallEngine()) as http:
-        report = await verify_model("kimi-k2", access("down"), [access("good")], TASK, http)
-    assert [each.unreachable is not None for each in report.replicas] == [True, True]
-    assert exit_status([report]) == 2
-
-
-async def test_an_endless_answer_is_not_read_to_its_end() -> None:
-    def handle(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, content=b" " * (17 * 1024 * 1024))
-
-    async with httpx.AsyncClient(transport=httpx.MockTransport(handle)) as http:
-        task = Task((Prompt(name="p", text="bcb"),), 4)
-        report = await verify_model("kimi-k2", access("a"), [], task, http)
-    assert "an answer of more than" in (report.of("a").unreachable or "")
+    answers = iter([503, 503])
+    engine = SmallEngine(refuses=lambda path, _: next(answers, None) if path == "/native" else None)
+    await verified(engine, backend=NativeBackend([Operation.CHAT]))
+    assert [path for path, _ in engine.asked].count("/native") == len(FIXED_SET) + 2
 
 
 async def test_a_stranger_s_backend_needs_to_tell_nothing() -> None:
