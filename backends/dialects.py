@@ -16,6 +16,9 @@ CHAT, COMPLETIONS = Operation.CHAT, Operation.COMPLETIONS
 RESPONSES, MESSAGES = Operation.RESPONSES, Operation.MESSAGES
 COUNT_TOKENS, TOKENIZE = Operation.COUNT_TOKENS, Operation.TOKENIZE
 
+# To each token, OpenAI's API tells the log-probabilities of so many alternatives at most.
+OPENAIS_MOST: Final = 20
+
 
 class Dialect(Struct, frozen=True, kw_only=True):
     """What one engine makes of request parameters.
@@ -33,6 +36,8 @@ class Dialect(Struct, frozen=True, kw_only=True):
         thinks_always: operations in which neither that nor the API's own field would switch thinking off.
         reasoning_in_history: the one name under which the engine reads in the history what the model thought; None if
             it takes any.
+        most_alternatives: for so many alternatives to each token it may be asked for log-probabilities; None where it
+            refuses more itself.
     """
 
     honours: Mapping[Operation, Names]
@@ -45,6 +50,7 @@ class Dialect(Struct, frozen=True, kw_only=True):
     variables: tuple[str, ...] = ("thinking", "enable_thinking")
     thinks_always: frozenset[Operation] = frozenset()
     reasoning_in_history: str | None = None
+    most_alternatives: int | None = None
 
     def ignored(self, operation: Operation) -> Names:
         """Those of `CHANGES_ANSWER` that would be passed over in this operation."""
@@ -103,6 +109,7 @@ VLLM: Final = Dialect(
 # SGLang 0.5.23, srt/entrypoints/openai/protocol.py (`to_sampling_params`), serving_completions.py,
 # srt/entrypoints/anthropic/{protocol,serving}.py. Unknown fields are passed over. Fields whose type is not optional
 # refuse null (frequency_penalty, n, stream …). srt/sampling/sampling_params.py: top_k is -1 or at least 1.
+# srt/layers/logprob_processor.py: being asked for more alternatives than there are tokens ends the engine, and all calls.
 _SGLANG_SHARED: Final = names(
     _SAMPLING,
     "response_format regex ebnf stop_token_ids stop_regex no_stop_trim min_tokens ignore_eos skip_special_tokens logprobs",
@@ -132,6 +139,7 @@ SGLANG: Final = Dialect(
     refuses_null=True,
     reads_variables=frozenset({CHAT, RESPONSES, TOKENIZE}),
     reasoning_in_history="reasoning_content",
+    most_alternatives=OPENAIS_MOST,
 )
 
 # sglang-kt 0.7.2, the same files: its chat knows no parallel_tool_calls, its responses no `text`, its messages neither
@@ -149,6 +157,7 @@ KTRANSFORMERS: Final = Dialect(
     reads_variables=frozenset({CHAT, RESPONSES}),
     thinks_always=frozenset({MESSAGES}),
     reasoning_in_history="reasoning_content",
+    most_alternatives=OPENAIS_MOST,
 )
 
 # TensorRT-LLM (0076e939), tensorrt_llm/serve/openai_protocol.py: chat and completions forbid what they do not know,
@@ -195,22 +204,29 @@ TENSORRT_LLM: Final = Dialect(
 # llama.cpp 11434, tools/server/server-common.cpp (`oaicompat_*_params_parse`), server-chat.cpp, server-schema.cpp.
 # Unknown fields are passed over, but best_of and suffix are errors, null or not. Completions read no response_format;
 # responses are turned into chat with all that they hold, except that `text` is read by nothing; messages pass on six
-# fields. repetition_penalty becomes repeat_penalty over the whole context: see `llama_cpp`.
+# fields. repetition_penalty becomes repeat_penalty over the whole context: see `llama_cpp`. Seen with Kimi's template:
+# in chat response_format is passed over and json_schema fails ("Failed to initialize samplers"), while a grammar holds;
+# completions, which have no template, honour both a grammar and json_schema.
 _LLAMA_SHARED: Final = names(
     _SAMPLING,
-    "json_schema grammar repeat_penalty typical_p top_n_sigma xtc_probability dynatemp_range mirostat dry_multiplier",
+    "grammar repeat_penalty typical_p top_n_sigma xtc_probability dynatemp_range mirostat dry_multiplier",
     "adaptive_target samplers min_keep ignore_eos n_predict t_max_predict_ms logprobs",
 )
 _LLAMA_CHAT: Final = names(
-    _LLAMA_SHARED, _TOOLS, "response_format top_logprobs continue_final_message add_generation_prompt reasoning_format",
+    _LLAMA_SHARED, _TOOLS, "top_logprobs continue_final_message add_generation_prompt reasoning_format",
     "thinking_budget_tokens reasoning_budget_tokens",
 )  # fmt: skip
 LLAMA_CPP: Final = Dialect(
-    honours={CHAT: _LLAMA_CHAT, COMPLETIONS: _LLAMA_SHARED, RESPONSES: _LLAMA_CHAT, MESSAGES: names("top_k tool_choice")},
+    honours={
+        CHAT: _LLAMA_CHAT,
+        COMPLETIONS: names(_LLAMA_SHARED, "json_schema"),
+        RESPONSES: _LLAMA_CHAT,
+        MESSAGES: names("top_k tool_choice"),
+    },
     renamed={"thinking_token_budget": "thinking_budget_tokens"},
     instead={
-        **_MODERN, "max_new_tokens": "max_tokens",
-        "guided_json": "response_format", "structured_outputs": "response_format", "guided_regex": "grammar",
+        **_MODERN, "max_new_tokens": "max_tokens", "response_format": "json_schema",
+        "guided_json": "json_schema", "structured_outputs": "json_schema", "guided_regex": "grammar",
         "guided_choice": "grammar", "guided_grammar": "grammar", "regex": "grammar", "ebnf": "grammar",
         "allowed_token_ids": "logit_bias", "bad_words": "logit_bias", "best_of": "n",
         "include_reasoning": "reasoning_format", "separate_reasoning": "reasoning_format",
@@ -218,6 +234,7 @@ LLAMA_CPP: Final = Dialect(
     refuses_null=True,
     reads_variables=frozenset({CHAT, RESPONSES, MESSAGES, COUNT_TOKENS}),
     reasoning_in_history="reasoning_content",
+    most_alternatives=OPENAIS_MOST,
 )  # fmt: skip
 
 # Our own engine, backends/torch_reference/engine/protocol.py and options.py: it refuses what it declares and cannot do,

@@ -42,6 +42,7 @@ _WANTED = frozenset({_PROCESSING, _DEFERRED, _PROMPT, _CACHED})
 
 _TRUE = Raw(b"true")
 _ONE = Raw(b"1")
+_ZERO = Raw(b"0")
 
 
 class _Slot(Struct, frozen=True):
@@ -59,9 +60,7 @@ class LlamaCpp(OpenAICompatible):
 
     kind: ClassVar[str] = "llama_cpp"
     served: ClassVar[frozenset[Operation]] = frozenset(Operation)
-    can: ClassVar[frozenset[Capability]] = frozenset(
-        {Capability.TOOLS, Capability.JSON_SCHEMA, Capability.LOGPROBS, Capability.REASONING}
-    )
+    can: ClassVar[frozenset[Capability]] = frozenset({Capability.TOOLS, Capability.LOGPROBS, Capability.REASONING})
     dialect: ClassVar[dialects.Dialect] = dialects.LLAMA_CPP
     reasoning_key: ClassVar[str | None] = "reasoning_content"
     launcher: ClassVar[Launcher | None] = LlamaCppLauncher()
@@ -102,6 +101,9 @@ class LlamaCpp(OpenAICompatible):
         if is_chat and fields.get("logprobs", NULL) == _TRUE and not decoded(fields.get("top_logprobs", NULL)):
             # Without a number it lists twenty alternatives, and with 0 no log-probabilities at all.
             edit.put("top_logprobs", _ONE)
+            edit.note("spelling")
+        elif edit.call.operation is Operation.COMPLETIONS and fields.get("logprobs", NULL) == _ZERO:
+            edit.put("logprobs", _ONE)
             edit.note("spelling")
         return None
 

@@ -15,6 +15,8 @@ _CONSTRAINTS = frozenset({
     "response_format", "structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "regex",
     "ebnf", "grammar", "json_schema",
 })  # fmt: skip
+# Under which name an operation takes what others call `top_logprobs`.
+_ALTERNATIVES: Mapping[Operation, str] = {Operation.COMPLETIONS: "logprobs"}
 # What a call without tools may say of them means nothing.
 _ABOUT_TOOLS = frozenset({"parallel_tool_calls", "tool_choice"})
 
@@ -49,7 +51,16 @@ class Objector:
                 continue
             if changes_answer(name, value):
                 yield self._sentence(name, call.operation)
+        yield from self._about_alternatives(call)
         yield from self._about_thinking(call)
+
+    def _about_alternatives(self, call: Call) -> Iterator[str]:
+        most, name = self._dialect.most_alternatives, _ALTERNATIVES.get(call.operation, "top_logprobs")
+        if most is None or name not in call.fields:
+            return
+        asked = decoded(call.fields[name])
+        if isinstance(asked, int | float) and asked > most:
+            yield f"`{name}` may be {most} at most."
 
     def _about_thinking(self, call: Call) -> Iterator[str]:
         dialect, operation, fields = self._dialect, call.operation, call.fields

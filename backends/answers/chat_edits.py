@@ -8,6 +8,7 @@ from typing import Final
 from msgspec import Raw
 
 from backends.answers.chat_tools import ChatTools
+from backends.answers.completion_logprobs import LOGPROBS_FORM, CompletionLogprobs
 from backends.answers.drafts import Draft, is_null
 from backends.answers.reasoning import reasoning_fields
 from backends.answers.tools import FINISH_REASON, AskedTools
@@ -36,13 +37,17 @@ class ChatEdits:
         tools: edits of tool calls; None where there are none, which then costs nothing.
     """
 
-    __slots__ = ("_marks", "_note", "_reasoning", "copies", "hides_usage", "read", "tools")
+    __slots__ = ("_logprobs", "_marks", "_note", "_reasoning", "copies", "hides_usage", "read", "tools")
 
     def __init__(self, call: Call, sent: Sent | None, reasoning_key: str | None, note: Callable[[str], None]) -> None:
         is_chat = call.operation is Operation.CHAT
         self._note = note
         self._reasoning = reasoning_fields(reasoning_key, call.model.reasoning_fields) if is_chat else None
         self._marks = self._reasoning.marks if self._reasoning is not None else ()
+        wants_logprobs = call.operation is Operation.COMPLETIONS and not is_null(call.fields.get("logprobs"))
+        self._logprobs = CompletionLogprobs() if wants_logprobs else None
+        if self._logprobs is not None:
+            self._marks = (CompletionLogprobs.mark,)
         self.copies = len(call.model.reasoning_fields) > 1
         self.tools = ChatTools(AskedTools(call), sent, note) if is_chat and call.has_tools else None
         self.read: Callable[[bytes], Answer] = read_answer if self.tools is None else read_answer_with_tools
@@ -59,6 +64,7 @@ class ChatEdits:
         """Whether an event that was decoded may need an edit."""
         return (
             (self._reasoning is not None and self._reasoning.concern(event))
+            or (self._logprobs is not None and b'"logprobs"' in event)
             or is_said(found.usage)
             or any(is_said(choice.usage) or isinstance(choice.finish_reason, dict) for choice in found.choices or ())
             or (self.tools is not None and isinstance(found, AnswerWithTools) and self.tools.matter(found))
@@ -115,3 +121,6 @@ class ChatEdits:
                 choice["finish_reason"] = finish_word(read.finish_reason)
                 draft.changed = True
                 self._note(FINISH_REASON)
+            if self._logprobs is not None and self._logprobs.edit(choice, read.index):
+                draft.changed = True
+                self._note(LOGPROBS_FORM)

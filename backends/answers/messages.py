@@ -12,7 +12,7 @@ from backends.answers.events import ErrorReader, error_from, error_payload, with
 from backends.answers.message_tools import MessageTools
 from backends.answers.meter import AnswerMeter
 from backends.answers.names import renamed
-from backends.answers.tools import AskedTools
+from backends.answers.tools import FINISH_REASON, AskedTools
 from backends.answers.usage import is_said, latest, read_messages
 from gateway import Call, UpstreamRequest
 from gateway.dataplane import sse
@@ -26,6 +26,7 @@ class _Message(Struct, frozen=True):
 
     model: Any = None
     stop_reason: Any = None
+    stop_sequence: Any = None
     usage: Raw = Raw()
     type: Any = None
     error: Any = None
@@ -35,6 +36,7 @@ class _Message(Struct, frozen=True):
 
 class _Ending(Struct, frozen=True):
     stop_reason: Any = None
+    stop_sequence: Any = None
 
 
 _READ = msgspec.json.Decoder(_Message).decode
@@ -98,7 +100,10 @@ class MessagesMeter(AnswerMeter):
             case "message_delta":
                 self._note_usage(found.usage)
                 if is_said(found.delta):
-                    self._note_end(_READ_ENDING(found.delta).stop_reason)
+                    delta = self._mended(bytes(found.delta), _READ_ENDING(found.delta))
+                    if delta is not None:
+                        payload = encode({**cut(payload), "delta": Raw(delta)})
+                        event = with_payload(event, payload)
             case "message_stop":
                 if self.finish_reason is None:
                     return self._fail(UpstreamBroken("the message stopped for no reason, as one that was aborted does"))
@@ -110,9 +115,15 @@ class MessagesMeter(AnswerMeter):
         if is_said(usage):
             self.usage = latest(self.usage, read_messages(usage))
 
-    def _note_end(self, reason: Any) -> None:
-        if isinstance(reason, str):
-            self.finish_reason = reason
+    def _mended(self, ending: bytes, found: _Ending | _Message) -> bytes | None:
+        """Note why a message ended; return its end again where it names a stop sequence and says that the turn was over."""
+        if isinstance(found.stop_reason, str):
+            self.finish_reason = found.stop_reason
+        if found.stop_reason != "end_turn" or not found.stop_sequence:
+            return None
+        self.finish_reason = "stop_sequence"
+        self._note(FINISH_REASON)
+        return encode({**cut(ending), "stop_reason": self.finish_reason})
 
     def _fail(self, error: UpstreamError) -> bytes:
         self.error = error
@@ -130,11 +141,11 @@ class MessagesMeter(AnswerMeter):
                 self.error = error_from(self._backend, body)
                 return body
             self._note_usage(found.usage)
-            self._note_end(found.stop_reason)
+            mended = self._mended(body, found)
             if self.finish_reason is None:
                 self.error = UpstreamBroken("the message stopped for no reason, as one that was aborted does")
                 return body
-            shown = renamed(body, self._served)
+            shown = renamed(mended or body, self._served)
             return shown if self._tools is None else self._tools.edit_answer(shown)
         except msgspec.DecodeError:
             self.error = UpstreamBroken("an answer that is not JSON")

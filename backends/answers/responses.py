@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from backends.answers.drafts import Cut, cut, cut_list, encode
+from backends.answers.event_places import EVENT_PLACES, EventPlaces
 from backends.answers.events import ErrorReader, error_from, error_payload, with_payload
 from backends.answers.meter import AnswerMeter
 from backends.answers.tool_leaks import MARKERS
@@ -17,6 +18,7 @@ from gateway import Call, UpstreamRequest, Usage
 from gateway.dataplane import sse
 from gateway.errors import UpstreamBroken, UpstreamError
 
+_BEGIN = "response.created"
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 _MARKERS = tuple(marker.encode() for marker in MARKERS)
 
@@ -42,6 +44,7 @@ class _Event(Struct, frozen=True):
     item: Raw = Raw()
     error: Any = None
     object: Any = None
+    sequence_number: Any = None
 
 
 class _Item(Struct, frozen=True):
@@ -58,7 +61,7 @@ _READ_ITEM = msgspec.json.Decoder(_Item).decode
 class ResponsesMeter(AnswerMeter):
     """Reads one answer. Leaked tool calls are counted, not mended: every later item and event would have to move."""
 
-    __slots__ = ("_call_ids", "_done", "_has_tools", "_ids")
+    __slots__ = ("_call_ids", "_done", "_has_tools", "_ids", "_places")
 
     def __init__(self, call: Call, request: UpstreamRequest, backend: ErrorReader) -> None:
         super().__init__(call, request, backend)
@@ -66,13 +69,18 @@ class ResponsesMeter(AnswerMeter):
         self._ids = CallIds(self._sent, openai_id)
         self._call_ids: dict[str, str] = {}
         self._done = False
+        self._places: EventPlaces | None = None
 
     def feed_events(self, events: bytes) -> bytes:
         """Count, and look closer at all but what an item adds."""
-        if self.error is None and _is_delta(events):
+        if self.error is None and self._places is None and _is_delta(events):
             self.events += 1
             return events
-        return b"".join([self._take(event) for event in sse.split(events)])
+        taken = []
+        for event in sse.split(events):
+            shown = self._take(event)
+            taken.append(self._places.place(shown) if self._places is not None and shown else shown)
+        return b"".join(taken)
 
     def _take(self, event: bytes) -> bytes:
         if self.error is not None:
@@ -97,6 +105,9 @@ class ResponsesMeter(AnswerMeter):
         found = _READ_EVENT(payload)
         if found.type == "error" or found.error is not None or found.object == "error":
             return self._fail(payload)
+        if found.type == _BEGIN and found.sequence_number is None:
+            self._places = EventPlaces()
+            self._note(EVENT_PLACES)
         edited: Cut = {}
         if is_said(found.response):
             response = bytes(found.response)
@@ -135,6 +146,8 @@ class ResponsesMeter(AnswerMeter):
             if self._has_tools and any(marker in response for marker in _MARKERS):
                 self._note(TOOL_LEAK)
         edited: Cut = {}
+        if self._places is not None and not ended:  # such an engine begins with hardly more than an id
+            edited = {name: value for name, value in (("model", self._served), ("output", [])) if name not in fields}
         if isinstance(found.model, str) and found.model != self._served:
             edited["model"] = self._served
         identified = [self._identify(item) for item in items]

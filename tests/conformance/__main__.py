@@ -12,7 +12,7 @@ from pathlib import Path
 
 import tests.conformance.backends.cases  # noqa: F401 - registers them
 from tests.conformance.backends.case import CASES, Declaration, Feature, Need, Status, run
-from tests.conformance.backends.declarations import DECLARATIONS
+from tests.conformance.backends.declarations import live_declaration
 from tests.conformance.backends.target import Target, clients
 from tests.conformance.results import save
 
@@ -41,7 +41,7 @@ def arguments() -> argparse.Namespace:
 
 def declaration(options: argparse.Namespace) -> Declaration:
     """What the engine says of itself: what we know of its kind, and what the command line adds."""
-    known = DECLARATIONS.get(options.engine, Declaration())
+    known = live_declaration(options.engine)
     told = dict(each.split("=", 1) if "=" in each else (each, "declared") for each in options.lacks)
     lacks = {**known.lacks, **{Feature(name): reason for name, reason in told.items()}}
     return Declaration(lacks, known.known, known.vague, known.refuses)

@@ -41,6 +41,8 @@ NOT_COMPARED |= {
     ("sglang", "loads"): ONLY_READ,
     ("ktransformers", "loads"): ONLY_READ,
     ("ktransformers", "get_load"): ONLY_READ,
+    ("llama_cpp", "models"): ONLY_READ,
+    ("llama_cpp", "slots"): ONLY_READ,
     ("sglang", "responses_tools"): ECHOED,
     ("sglang", "responses_tools_stream"): ECHOED,
     ("ktransformers", "responses_tools"): ECHOED,

@@ -110,7 +110,7 @@ class Declaration:
         lacks: what it cannot do, each with the reason.
         known: cases that fail, each with the reason: they stay failures, and the table says why.
         vague: operations whose overload it tells in words that could mean any failure.
-        refuses: fields of a chat request that the engine itself refuses, and not the gateway; about log-probabilities.
+        refuses: fields of a chat request that the engine itself refuses, and not the gateway.
     """
 
     lacks: Mapping[Feature, str] = field(default_factory=dict)

@@ -16,7 +16,7 @@ import yaml
 from backends.environments import engine_python
 from gateway.errors import ConfigError
 from tests.conformance.backends.case import Need
-from tests.conformance.backends.declarations import DECLARATIONS
+from tests.conformance.backends.declarations import live_declaration
 from tests.conformance.backends.target import Clients, Target, clients
 from tests.support.gateway_process import GatewayProcess, free_port, gateway_process, poll
 
@@ -98,7 +98,7 @@ class LiveEngines:
             model=f"on-{name}",
             aliases=(f"alias-of-{name}",),
             clients=self.clients,
-            declaration=DECLARATIONS[name],
+            declaration=live_declaration(name),
             running=lambda: self.running(name),
             gives=GIVES[name],
         )

@@ -71,7 +71,7 @@ class ControlDoor:
         if side is not None:
             write(side(state, self.engine.model))
         else:
-            write(json_response(404, {"detail": "Not Found"}))
+            write(json_response(404, self.engine.dialect.no_route))
         if state.watchers:
             state.changed()
 

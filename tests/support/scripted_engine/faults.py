@@ -217,7 +217,10 @@ def start_script(protocol: EngineProtocol, operation: Operation, text: str) -> N
         return
     if asked.stream:
         engine.state.streams += 1
-    turn = lifelike.answer(asked) if engine.lifelike else _canned(asked, engine.default_chunks)
+    if engine.lifelike:
+        turn = lifelike.answer(asked if engine.dialect.constrains else replace(asked, schema=None))
+    else:
+        turn = _canned(asked, engine.default_chunks)
     reply = Reply(engine.dialect.shapes[operation], asked, turn)
     call = FaultCall(protocol, reply, dict(pair.split("=", 1) for pair in pairs))
     protocol.start_call(call)

@@ -44,6 +44,12 @@ def test_it_is_asked_in_its_own_words(fields: dict[str, Any], body: dict[str, An
     assert prepared(ENGINE, ask(**fields)).transforms == ("spelling",)
 
 
+def test_completions_ask_for_one_alternative_where_none_would_give_nothing() -> None:
+    call = ask(Operation.COMPLETIONS, logprobs=0)
+    assert sent(ENGINE, call) == {"logprobs": 1}
+    assert prepared(ENGINE, call).transforms == ("spelling",)
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -52,11 +52,11 @@ FLAT_SCHEMA = {"type": "json_schema", "name": "a", "schema": {"type": "object"}}
         (CHAT, {"regex": "a+"}, ALL - {"sglang", "ktransformers"}),
         (CHAT, {"ebnf": "root ::= a"}, ALL - {"sglang", "ktransformers"}),
         (CHAT, {"grammar": "root ::= a"}, ALL - {"llama_cpp"}),
-        (CHAT, {"json_schema": {"type": "object"}}, ALL - {"llama_cpp"}),
+        (CHAT, {"json_schema": {"type": "object"}}, ALL),
         (COMPLETIONS, {"json_schema": "{}"}, ALL - {"llama_cpp", "sglang", "ktransformers"}),
         # OpenAI's, which all but one enforce in chat.
-        (CHAT, {"response_format": SCHEMA}, {"torch_reference"}),
-        (CHAT, {"response_format": {"type": "json_object"}}, {"torch_reference"}),
+        (CHAT, {"response_format": SCHEMA}, {"torch_reference", "llama_cpp"}),
+        (CHAT, {"response_format": {"type": "json_object"}}, {"torch_reference", "llama_cpp"}),
         (CHAT, {"response_format": {"type": "text"}}, set()),
         (COMPLETIONS, {"response_format": SCHEMA}, {"torch_reference", "llama_cpp"}),
         (RESPONSES, {"text": {"format": FLAT_SCHEMA}}, {"ktransformers", "llama_cpp"}),
@@ -179,6 +179,25 @@ def test_the_client_is_told_which_parameter_and_what_to_use_instead(
     engine: str, operation: Operation, fields: dict[str, Any], sentence: str
 ) -> None:
     assert ENGINES[engine].objection(ask(operation, **fields), make_replica()) == sentence
+
+
+@pytest.mark.parametrize("engine", ["sglang", "ktransformers", "llama_cpp"])
+@pytest.mark.parametrize(
+    ("operation", "fields", "name"),
+    [
+        (CHAT, {"logprobs": True, "top_logprobs": 20}, None),
+        (CHAT, {"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        (CHAT, {"top_logprobs": 1e30}, "top_logprobs"),
+        (COMPLETIONS, {"logprobs": 20}, None),
+        (COMPLETIONS, {"logprobs": 21}, "logprobs"),
+        (RESPONSES, {"top_logprobs": 21}, "top_logprobs"),
+    ],
+)
+def test_nobody_asks_for_more_alternatives_than_an_engine_survives(
+    engine: str, operation: Operation, fields: dict[str, Any], name: str | None
+) -> None:
+    sentence = ENGINES[engine].objection(ask(operation, **fields), make_replica())
+    assert sentence == (f"`{name}` may be 20 at most." if name else None)
 
 
 def test_what_is_offered_instead_is_not_objected_to_in_turn() -> None:

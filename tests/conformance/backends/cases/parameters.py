@@ -107,6 +107,22 @@ def completions_have_them_in_their_own_form(target: Target) -> None:
     assert all(value is None or value <= 0 for value in found.token_logprobs)
 
 
+@case("logprobs", Feature.LOGPROBS)
+def more_alternatives_than_openai_gives_are_refused(target: Target) -> None:
+    """One engine dies of more than it has tokens, and all calls with it."""
+    for most in (21, 10_000):
+        answer = target.post(CHAT, target.body(HELLO, logprobs=True, top_logprobs=most))
+        assert answer.status_code == 400, f"{answer.status_code}: {answer.text[:200]}"
+        assert "logprobs" in answer.json()["error"]["message"]
+    assert target.chat().choices[0].message.content
+
+
+@case("logprobs", Feature.COMPLETIONS, Feature.COMPLETION_LOGPROBS)
+def more_alternatives_to_a_completion_are_refused_as_well(target: Target) -> None:
+    with pytest.raises(openai.BadRequestError, match="logprobs"):
+        complete(target, logprobs=10_000)
+
+
 @refusal(Feature.LOGPROBS)
 def logprobs_are_refused(target: Target) -> None:
     refused(target, "logprobs", logprobs=True)

@@ -55,6 +55,14 @@ def events_are_numbered_on(target: Target) -> None:
 
 
 @case("responses", Feature.RESPONSES)
+def the_sdks_own_reader_of_streams_follows(target: Target) -> None:
+    """It puts the response together from the events' places."""
+    with target.openai.responses.stream(**body(target)) as stream:
+        text = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
+        assert stream.get_final_response().output_text == text
+
+
+@case("responses", Feature.RESPONSES)
 def instructions_and_messages_are_taken(target: Target) -> None:
     assert "7" in ask(target, SUM, instructions="You are Kimi.").output_text
 

@@ -25,6 +25,7 @@ class ChatShape(OpenAIShape):
         call_delta: keys of every later piece of a call, and `function_delta` of its function.
         call_delta_keys: what stands in place of `delta` in chunks with calls, and `call_extra` at their top.
         whole_call: keys of a call in a plain answer.
+        logprob_ids: tokens with log-probabilities have their ids.
         omits_nulls: chunks leave out what is null.
     """
 
@@ -45,6 +46,7 @@ class ChatShape(OpenAIShape):
     no_calls: Json = field(default_factory=dict)
     content_of_calls: str | None = None
     logprobs_always: bool = True
+    logprob_ids: bool = False
 
     @property
     def opening(self) -> int:
@@ -90,7 +92,7 @@ class ChatShape(OpenAIShape):
     def _choice(self, index: int, turn: Turn, asked: Asked) -> list[bytes]:
         deltas: list[tuple[Json, Json | None]] = [({self.reasoning_key: piece}, None) for piece in turn.reasoning]
         for piece in turn.content:
-            scored = None if asked.top_logprobs is None else {"content": [logprob(piece, asked.top_logprobs)]}
+            scored = None if asked.top_logprobs is None else {"content": [self._logprob(piece, asked.top_logprobs)]}
             deltas.append(({"content": piece}, scored))
         deltas += [(delta, None) for call in turn.calls for delta in self._call_deltas(call)]
         if turn.null_content:
@@ -109,6 +111,12 @@ class ChatShape(OpenAIShape):
             )
             for at, (delta, scored) in enumerate(deltas)
         ]
+
+    def _logprob(self, piece: str, top: int) -> Json:
+        found = logprob(piece, top)
+        if not self.logprob_ids:
+            return found
+        return {"id": 1, **found, "top_logprobs": [{"id": 1, **each} for each in found["top_logprobs"]]}
 
     def _call_deltas(self, call: ToolCall) -> list[Json]:
         named = {"name": call.name, "arguments": ""}
@@ -139,7 +147,7 @@ class ChatShape(OpenAIShape):
         message |= {"tool_calls": calls} if calls or turn.null_content else self.no_calls
         choice: Json = {"index": index, "message": message}
         if asked.top_logprobs is not None:
-            choice["logprobs"] = {"content": [logprob(piece, asked.top_logprobs) for piece in turn.content]}
+            choice["logprobs"] = {"content": [self._logprob(piece, asked.top_logprobs) for piece in turn.content]}
         elif self.logprobs_always:
             choice["logprobs"] = None
         return {**choice, "finish_reason": turn.finish, **self.choice, **self.stopped(turn, streamed=False)}

@@ -6,16 +6,17 @@ from typing import ClassVar
 import msgspec
 
 from tests.support.scripted_engine.asked import Asked, Json
-from tests.support.scripted_engine.dialects.shape import OpenAIShape, completion_logprobs
+from tests.support.scripted_engine.dialects.shape import OpenAIShape, completion_logprobs, logprob
 from tests.support.scripted_engine.turns import Turn
 from tests.support.scripted_engine.wire import sse
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompletionShape(OpenAIShape):
-    """How completions are answered."""
+    """How completions are answered. `chat_logprobs`: log-probabilities have the form that chat gives them."""
 
     chunk_kind: ClassVar[str] = "text_completion"
+    chat_logprobs: bool = False
 
     def _chunk(self, index: int, text: str, ended: Turn | None, logprobs: Json | None, *, counted: bool) -> bytes:
         """One chunk; `ended` is the answer that it ends."""
@@ -39,15 +40,24 @@ class CompletionShape(OpenAIShape):
                 index,
                 text,
                 turn if at == len(texts) - 1 else None,
-                completion_logprobs((text,), top) if top is not None and text else None,
+                self._logprobs((text,), top) if top is not None and text else None,
                 counted=asked.wants_usage,
             )
             for at, text in enumerate(texts)
         ]
 
+    def _logprobs(self, texts: tuple[str, ...], top: int) -> Json:
+        if self.chat_logprobs:
+            scored = [{"id": 1, **logprob(text, top)} for text in texts]
+            others = [
+                {**each, "top_logprobs": [{"id": 1, **other} for other in each["top_logprobs"]]} for each in scored
+            ]
+            return {"content": others}
+        return completion_logprobs(texts, top)
+
     def whole(self, turn: Turn, asked: Asked) -> bytes:
         """The body."""
-        logprobs = None if asked.top_logprobs is None else completion_logprobs(turn.content, asked.top_logprobs)
+        logprobs = None if asked.top_logprobs is None else self._logprobs(turn.content, asked.top_logprobs)
         stopped = self.stopped(turn)
         choices = [
             {

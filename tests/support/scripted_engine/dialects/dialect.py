@@ -56,7 +56,9 @@ class Dialect:
         serves_while_draining: new requests are served all the same.
         aborts_with: how a call ends that the engine aborted: a finish reason, or an error.
         retry_after: an overload says when to come again.
+        constrains: a schema is honoured, and not passed over.
         sides: GETs beside inference.
+        no_route: the body of a 404 for a path that it does not have.
         deaf: a closed connection does not stop a plain call; `POST /abort_request` with its rid does.
         live: real engines of this kind are run by `make test-engines`; otherwise its shapes come from its sources alone.
     """
@@ -76,7 +78,9 @@ class Dialect:
     serves_while_draining: bool = False
     aborts_with: str = "abort"
     retry_after: bool = False
+    constrains: bool = True
     sides: Mapping[str, Side]
+    no_route: Json = field(default_factory=lambda: {"detail": "Not Found"})
     deaf: bool = False
     live: bool = True
 

@@ -29,6 +29,7 @@ class Judge:
         refused_fields: fields that are refused by name, with the reason.
         checks_model: operations in which an unknown model is refused.
         max_top_logprobs: more is refused; None where there is no such limit.
+        vocabulary: tokens that `logit_bias` may name; None where any number goes.
         needs_logprobs: `top_logprobs` without `logprobs` is refused.
         needs_stream: `stream_options` without `stream` is refused.
         tokenizes_text_only: a conversation is not tokenized.
@@ -39,6 +40,7 @@ class Judge:
     refused_fields: Mapping[str, str] = field(default_factory=dict)
     checks_model: frozenset[Operation] = frozenset(Operation)
     max_top_logprobs: int | None = 20
+    vocabulary: int | None = None
     needs_logprobs: bool = False
     needs_stream: bool = True
     tokenizes_text_only: bool = False
@@ -75,6 +77,9 @@ class Judge:
             return Refusal(
                 400, f"Requested sample logprobs of {asked.top_logprobs}, which is over {top}.", param="logprobs"
             )
+        biased = asked.body.get("logit_bias") or {}
+        if self.vocabulary is not None and any(int(token) >= self.vocabulary for token in biased):
+            return Refusal(400, f"logit_bias must has keys in [0, {self.vocabulary - 1}].")
         if asked.forced and not asked.tools:
             return Refusal(400, "The tool specified in `tool_choice` is not one of `tools`.", param="tool_choice")
         return self.too_long if asked.words + (asked.limit or 0) > CONTEXT_LENGTH else None

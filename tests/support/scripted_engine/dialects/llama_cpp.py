@@ -1,16 +1,20 @@
-"""llama.cpp's server."""
+"""llama.cpp's server, as recorded from build 11434 with k2-tiny as GGUF."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.support.scripted_engine.asked import Json, Operation
+import msgspec
+
+from tests.support.scripted_engine.asked import Asked, Json, Operation
 from tests.support.scripted_engine.dialects.chat import ChatShape
 from tests.support.scripted_engine.dialects.completions import CompletionShape
-from tests.support.scripted_engine.dialects.dialect import Dialect, anthropic
+from tests.support.scripted_engine.dialects.dialect import Dialect
 from tests.support.scripted_engine.dialects.judging import CONTEXT_LENGTH, Judge, Refusal
 from tests.support.scripted_engine.dialects.messages import MessagesShape
 from tests.support.scripted_engine.dialects.responses import ResponsesShape
 from tests.support.scripted_engine.dialects.sides import metrics, model_list, page
-from tests.support.scripted_engine.wire import CREATED, json_response
+from tests.support.scripted_engine.turns import Turn
+from tests.support.scripted_engine.wire import CREATED, json_response, named_sse
 
 if TYPE_CHECKING:
     from tests.support.scripted_engine.state import EngineState
@@ -40,12 +44,49 @@ _KINDS = {
 _LOADING = Refusal(503, "Loading model")
 
 
-def _error(operation: Operation, refusal: Refusal) -> Json:
+def _error(_: Operation, refusal: Refusal) -> Json:
     own = refusal.kind if refusal.kind.startswith("exceed") else None
     kind = own or _KINDS.get(refusal.status, "server_error")
-    if operation in (Operation.MESSAGES, Operation.COUNT_TOKENS):
-        return anthropic(refusal, kind)
     return {"error": {"code": refusal.status, "message": refusal.message, "type": kind}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LlamaResponses(ResponsesShape):
+    """Its events have no numbers and no places, its answers say nothing of what was asked, and nothing of having been cut."""
+
+    says_incomplete: bool = False
+
+    def whole(self, turn: Turn, asked: Asked) -> bytes:
+        """The body."""
+        return msgspec.json.encode({"completed_at": CREATED, **_bare(msgspec.json.decode(super().whole(turn, asked)))})
+
+    def events(self, turn: Turn, asked: Asked) -> list[bytes]:
+        """Every event of the stream."""
+        found: list[bytes] = []
+        for event in super().events(turn, asked):
+            payload = msgspec.json.decode(event.partition(b"data: ")[2])
+            kind = payload["type"]
+            if kind == "response.function_call_arguments.done":
+                continue
+            bare = {name: value for name, value in payload.items() if name not in _PLACES}
+            if "response" in bare:
+                begun = {name: payload["response"][name] for name in ("id", "object", "status")}
+                bare["response"] = _bare(payload["response"]) if kind == "response.completed" else begun
+                bare |= _TIMINGS if kind == "response.completed" else {}
+            if kind == "response.content_part.added":
+                bare["part"] = {"type": "output_text", "text": ""}
+            found.append(named_sse(bare))
+        return found
+
+
+_PLACES = ("sequence_number", "output_index", "content_index", "logprobs", "name")
+_BARE = ("id", "object", "created_at", "model", "output", "status")
+
+
+def _bare(response: Json) -> Json:
+    """What it says of a response: no echo of the request."""
+    usage = {name: value for name, value in response["usage"].items() if name != "output_tokens_details"}
+    return {**{name: response[name] for name in _BARE}, "usage": usage}
 
 
 def _health(state: "EngineState", _: str) -> bytes:
@@ -72,10 +113,13 @@ def build(model: str) -> Dialect:
         usage_tail={**_BUILD, **_TIMINGS},
         reasoning_always=False,
         logprobs_always=False,
+        logprob_ids=True,
+        content_of_calls="",
         whole_extra={**_BUILD, **_TIMINGS},
     )
     completions = CompletionShape(
         model=model,
+        chat_logprobs=True,
         id="chatcmpl-k4Zt0qW1uVxY2aB3cD4eF5gH6iJ7kL8m",
         streamed=_BUILD,
         last=_TIMINGS,
@@ -94,9 +138,11 @@ def build(model: str) -> Dialect:
                 id="chatcmpl-k4Zt0qW1uVxY2aB3cD4eF5gH6iJ7kL8m",
                 usage={"cache_read_input_tokens": 0},
                 start_usage={"cache_read_input_tokens": 0},
-                input_in_delta=False,
+                plain_stop_sequence=True,
+                names_stops=False,
+                empty_input=False,
             ),
-            Operation.RESPONSES: ResponsesShape(model=model),
+            Operation.RESPONSES: LlamaResponses(model=model),
         },
         counts={
             Operation.COUNT_TOKENS: lambda count: {"input_tokens": count},
@@ -116,7 +162,8 @@ def build(model: str) -> Dialect:
             tokenizes_text_only=True,
         ),
         queue_full=_LOADING,
-        drain=None,
+        no_route={"error": {"message": "File Not Found", "type": "not_found_error", "code": 404}},
+        constrains=False,
         aborts_with="error",
         sides={
             "/health": _health,

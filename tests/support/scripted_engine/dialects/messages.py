@@ -20,7 +20,10 @@ class MessagesShape:
         usage: keys of the usage beside the two counts; `start_usage` of the one in the first event.
         input_in_delta: the last usage of a stream tells the count of the prompt, and `input_in_start` the first one.
         start_nulls: the first event says that nothing has ended it yet.
-        stop_sequence: the last event but one says which stop string ended it, null included; others only if one did.
+        stop_sequence: the last event but one says which stop string ended it, null included; `plain_stop_sequence` says
+            that plain answers do so too.
+        names_stops: what a stop string ended says so; otherwise it says that the turn is over.
+        empty_input: a block that begins a call has an input, which is empty.
         signature: a thinking block has one, and streams send it.
     """
 
@@ -32,6 +35,9 @@ class MessagesShape:
     input_in_start: bool = True
     start_nulls: bool = True
     stop_sequence: bool = True
+    plain_stop_sequence: bool = False
+    names_stops: bool = True
+    empty_input: bool = True
     signature: str | None = None
     opening: int = 2
 
@@ -71,7 +77,8 @@ class MessagesShape:
                 ({"type": "text", "text": ""}, [{"type": "text_delta", "text": piece} for piece in turn.content])
             )
         for call in turn.calls:
-            block = {"type": "tool_use", "id": call.id, "name": call.name, "input": {}}
+            block: Json = {"type": "tool_use", "id": call.id, "name": call.name}
+            block |= {"input": {}} if self.empty_input else {}
             parts = [{"type": "input_json_delta", "partial_json": part} for part in call.pieces()]
             blocks.append((block, parts))
         return blocks
@@ -80,7 +87,7 @@ class MessagesShape:
         return {"stop_sequence": turn.stopped_by} if self.stop_sequence or turn.stopped_by is not None else {}
 
     def _reason(self, turn: Turn) -> str | None:
-        if turn.stopped_by is not None:
+        if turn.stopped_by is not None and self.names_stops:
             return "stop_sequence"
         return None if turn.finish is None else _REASONS[turn.finish]
 
@@ -95,7 +102,7 @@ class MessagesShape:
         content += [self._tool_use(call) for call in turn.calls]
         message = {"id": self.id, "type": "message", "role": "assistant", "content": content, "model": self.model}
         message["stop_reason"] = self._reason(turn)
-        if turn.stopped_by is not None:
+        if self.plain_stop_sequence or turn.stopped_by is not None:
             message["stop_sequence"] = turn.stopped_by
         usage = {"input_tokens": turn.prompt_tokens, "output_tokens": turn.completion_tokens, **self.usage}
         return msgspec.json.encode({**message, "usage": usage})

@@ -168,6 +168,8 @@ def build(model: str) -> Dialect:
         judge=Judge(
             too_long=Refusal(400, f"The input is longer than the model's context length ({CONTEXT_LENGTH} tokens)."),
             checks_model=frozenset({Operation.RESPONSES}),
+            max_top_logprobs=None,
+            vocabulary=768,
             needs_stream=False,
         ),
         error=error,

@@ -27,6 +27,25 @@ def test_a_message_passes_as_it_is_and_its_tokens_are_counted(message: Message) 
     assert (read.finish_reason, read.error, read.end_events()) == ("max_tokens", None, None)
 
 
+@pytest.mark.parametrize("tools", [False, True])
+@pytest.mark.parametrize("sequence", ["=", "", None])
+def test_what_a_stop_sequence_ended_says_so(message: Message, *, tools: bool, sequence: str | None) -> None:
+    # llama.cpp names the sequence, and all the same says that the turn was over.
+    ending = {"stop_reason": "end_turn", "stop_sequence": sequence}
+    read = reading(tools=tools)
+    read.feed_events(message.start())
+    (shown,) = payloads(read.feed_events(message.event("message_delta", delta=ending, usage={"output_tokens": 2})))
+    wanted = "stop_sequence" if sequence else "end_turn"
+    assert shown["delta"] == {**ending, "stop_reason": wanted}
+    assert shown["usage"] == {"output_tokens": 2}
+    plain = reading(tools=tools, stream=False)
+    body = {"type": "message", "model": "kimi-k2", "content": [], **ending}
+    assert json.loads(plain.read_body(json.dumps(body).encode())) == {**body, "stop_reason": wanted}
+    for each in (read, plain):
+        assert each.finish_reason == wanted
+        assert each.transforms == (["finish_reason"] if sequence else [])
+
+
 def test_with_tools_a_text_may_be_cut_otherwise_but_is_the_same(message: Message) -> None:
     events = [message.start(), message.open(), *map(message.add, ["a", "b <", "|x"]), message.close()]
     events += [message.end("max_tokens"), message.stop]
