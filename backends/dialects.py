@@ -143,7 +143,8 @@ SGLANG: Final = Dialect(
 )
 
 # sglang-kt 0.7.2, the same files: its chat knows no parallel_tool_calls, its responses no `text`, its messages neither
-# `thinking` nor `output_config`.
+# `thinking` nor `output_config`. With transformers 5 it glues a token's alternatives into one (srt/managers/
+# tokenizer_manager.py: `batch_decode` of a flat list), so that one is right, and more are not.
 KTRANSFORMERS: Final = Dialect(
     honours={
         CHAT: _SGLANG_CHAT,
@@ -157,7 +158,7 @@ KTRANSFORMERS: Final = Dialect(
     reads_variables=frozenset({CHAT, RESPONSES}),
     thinks_always=frozenset({MESSAGES}),
     reasoning_in_history="reasoning_content",
-    most_alternatives=OPENAIS_MOST,
+    most_alternatives=1,
 )
 
 # TensorRT-LLM (0076e939), tensorrt_llm/serve/openai_protocol.py: chat and completions forbid what they do not know,

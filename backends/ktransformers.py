@@ -6,10 +6,14 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 import httpx
+import msgspec
+from msgspec import Raw
 
 from backends import dialects
 from backends.launchers.ktransformers import KTransformersLauncher
 from backends.openai_compatible import EngineSettings
+from backends.parameters import NULL, changes_answer
+from backends.request_edit import RequestEdit, cut, encode
 from backends.sglang import SGLang, SGLangSettings
 from gateway import (
     Backend,
@@ -27,6 +31,8 @@ from gateway import (
     ReplicaState,
     hookimpl,
 )
+
+_TOOLS = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 
 
 class KTransformersSettings(EngineSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,15 +87,46 @@ class KTransformers(SGLang):
         )
 
     def objection(self, call: Call, replica: Replica) -> str | None:
-        """Its tokenizer takes texts alone."""
+        """Its tokenizer takes texts alone, and only streams without tools have right log-probabilities."""
         if call.operation is Operation.TOKENIZE and "messages" in call.fields:
             return f"`messages` cannot be tokenized by {self.kind}; send a `prompt`."
+        if not call.stream or call.has_tools:
+            for name in ("logprobs", "top_logprobs"):
+                if name in call.fields and changes_answer(name, call.fields[name]):
+                    return f"`{name}` would be wrong or missing in what {self.kind} answers; ask for a stream, without tools."
         return super().objection(call, replica)
+
+    def add_own(self, edit: RequestEdit, replica: Replica, attempt_id: str) -> str | None:
+        """What SGLang's own takes; and a tool whose `strict` is null loses it, because here that is an error."""
+        if edit.call.operation is Operation.CHAT and edit.call.has_tools:
+            _leave_out_null_strict(edit)
+        return super().add_own(edit, replica, attempt_id)
 
     async def probe(self, client: httpx.AsyncClient, replica: Replica) -> Probe:
         """It has no `/ready`. Its load comes from its scheduler, which tells nothing while it reads a long prompt."""
         found = await self.probe_older(client, replica)
         return await self.look_at_load(client, replica) if found.state is ReplicaState.READY else found
+
+
+def _leave_out_null_strict(edit: RequestEdit) -> None:
+    written = edit.fields.get("tools", NULL)
+    if b'"strict"' not in bytes(written):
+        return
+    try:
+        tools = _TOOLS(written)
+        functions = [cut(tool["function"]) for tool in tools if "function" in tool]
+    except msgspec.DecodeError:  # the engine shall judge it
+        return
+    if all(function.get("strict") != NULL for function in functions):
+        return
+    for tool in tools:
+        if "function" in tool:
+            function = {
+                name: value for name, value in cut(tool["function"]).items() if (name, value) != ("strict", NULL)
+            }
+            tool["function"] = Raw(encode(function))
+    edit.put("tools", Raw(encode(tools)))
+    edit.note("spelling")
 
 
 def _build(settings: KTransformersSettings, _: BuildContext) -> Backend:

@@ -13,7 +13,7 @@ from backends import dialects
 from backends.launchers.llama_cpp import LlamaCppLauncher
 from backends.objections import names_a_tool, wants_no_tool
 from backends.openai_compatible import EngineSettings, OpenAICompatible
-from backends.parameters import NULL, decoded
+from backends.parameters import NULL, changes_answer, decoded
 from backends.probing import count, fetch, fetch_gauges, share
 from backends.request_edit import RequestEdit, encode
 from gateway import (
@@ -76,7 +76,7 @@ class LlamaCpp(OpenAICompatible):
     probe_path: ClassVar[str] = "/health"
 
     def objection(self, call: Call, replica: Replica) -> str | None:
-        """It reads a tool choice only as a word, and tokenizes texts alone."""
+        """It reads a tool choice only as a word, tokenizes texts alone, and scores no streams with tools."""
         if call.operation is Operation.TOKENIZE and "messages" in call.fields:
             return f"`messages` cannot be tokenized by {self.kind}; send a `prompt`."
         if "tool_choice" in call.fields and call.has_tools:
@@ -84,6 +84,8 @@ class LlamaCpp(OpenAICompatible):
                 return f"`tool_choice` with one tool's name would be ignored by {self.kind}; offer that tool alone."
             if call.operation is Operation.MESSAGES and wants_no_tool(call):
                 return f"`tool_choice` of type none would be ignored by {self.kind}; leave out `tools`."
+        if call.stream and call.has_tools and call.operation is Operation.CHAT and _wants_logprobs(call):
+            return f"`logprobs` would be refused by {self.kind} in a stream with `tools`; ask for a whole answer."
         return super().objection(call, replica)
 
     def add_own(self, edit: RequestEdit, replica: Replica, attempt_id: str) -> str | None:  # noqa: ARG002
@@ -122,6 +124,10 @@ class LlamaCpp(OpenAICompatible):
             slots = []
         running = sum(slot.is_processing for slot in slots)
         return Probe(ReplicaState.READY, load=ReplicaLoad(running) if slots else None)
+
+
+def _wants_logprobs(call: Call) -> bool:
+    return "logprobs" in call.fields and changes_answer("logprobs", call.fields["logprobs"])
 
 
 def _spell_tokenize(edit: RequestEdit) -> None:

@@ -40,19 +40,16 @@ class Said:
 
 
 def ask(client: openai.OpenAI, model: str, prompt: Json) -> Said:
-    """Ask greedily, in a stream: it is there that every engine tells its log-probabilities token by token."""
-    tools = {"tools": prompt["tools"]} if prompt.get("tools") else {}
-    stream = client.chat.completions.create(
-        model=model,
-        messages=prompt["messages"],
-        temperature=0,
-        max_tokens=MAX_TOKENS,
-        logprobs=True,
-        top_logprobs=1,
-        stream=True,
-        stream_options={"include_usage": True},
-        **tools,
-    )
+    """Ask greedily, in a stream: it is there that every engine tells its log-probabilities token by token, if it does."""
+    asked = {name: prompt[name] for name in ("messages", "tools") if prompt.get(name)}
+    asked |= {"model": model, "temperature": 0, "max_tokens": MAX_TOKENS}
+    asked |= {"stream": True, "stream_options": {"include_usage": True}}
+    try:
+        stream = client.chat.completions.create(**asked, logprobs=True, top_logprobs=1)
+    except openai.BadRequestError as error:
+        if "logprobs" not in str(error):
+            raise
+        stream = client.chat.completions.create(**asked)
     text, tokens, prompt_tokens = "", [], None
     for chunk in stream:
         prompt_tokens = chunk.usage.prompt_tokens if chunk.usage else prompt_tokens

@@ -116,5 +116,6 @@ def test_the_table_counts_and_gives_reasons(tmp_path: Path) -> None:
     assert f"1 pass, 1 **fail**, 1 unsupported, {len(CASES) - 3} not run |" in summary
     assert f"- **fail**, a: `{second}`: it \\| broke" in summary
     assert f"- unsupported, a: `{third}`: no route" in summary
+    assert "| all | 1 pass, 1 **fail**, 1 unsupported |" in Table(file).summary(ran=True)
     assert f"| {CASES[first].group}: {CASES[first].title} | pass |" in full
     assert len(full.splitlines()) == 2 + len(CASES)

@@ -12,13 +12,21 @@ UNTOLD = "it says that the response is completed, and nowhere that it was cut"
 TEXT_ONLY = "its route takes a text only"
 # These two pass on any number of alternatives, which the gateway bounds.
 NO_SUCH_TOKEN: Mapping[str, object] = {"logit_bias": {"999999": 5}}
+STOPS: Mapping[str, str] = {
+    "messages.a_stop_sequence_ends_the_message": "the message ends there, but says that its turn was over"
+}
 
 DECLARATIONS: Mapping[str, Declaration] = {
     "vllm": Declaration(),
-    "sglang": Declaration(refuses=NO_SUCH_TOKEN),
+    "sglang": Declaration(known=STOPS, refuses=NO_SUCH_TOKEN),
     "ktransformers": Declaration(
-        {Feature.TOKENIZE_CHAT: TEXT_ONLY},
-        {"responses.the_limit_ends_the_response": UNTOLD},
+        {
+            Feature.TOKENIZE_CHAT: TEXT_ONLY,
+            **dict.fromkeys(
+                (Feature.LOGPROBS, Feature.COMPLETION_LOGPROBS), "outside streams it lists one for all of an answer"
+            ),
+        },
+        {"responses.the_limit_ends_the_response": UNTOLD, **STOPS},
         vague=frozenset({"messages"}),
         refuses=NO_SUCH_TOKEN,
     ),

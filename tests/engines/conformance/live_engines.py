@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ KEY = "mg-0123456789ab-" + "k" * 43
 # Kernels are compiled at the very first start, and machines may be busy.
 START_SECONDS = 900.0
 CALL_SECONDS = 240.0
+STOP_SECONDS = 120.0
 
 # Where an engine tells how many requests it runs: path and what stands before the number.
 GAUGES: Mapping[str, tuple[str, str]] = {
@@ -113,6 +115,11 @@ class LiveEngines:
         """Where the engine listens; clients never ask there."""
         return f"http://127.0.0.1:{self.replicas[name]['launch']['port']}"
 
+    def precision(self, name: str) -> str:
+        """How its weights are read, as far as the lab says."""
+        launch = self.replicas[name]["launch"]
+        return str(launch.get("dtype") or launch.get("method") or "as converted")
+
     def about(self, name: str) -> str:
         """What is at work there, as far as it says."""
         for path in ("/version", "/server_info", "/props"):
@@ -121,7 +128,7 @@ class LiveEngines:
                 found = answer.json() if answer.is_success else {}
                 version = found.get("version") or found.get("build_info")
                 if version:
-                    return f"{version}, k2-tiny, {self.replicas[name]['launch'].get('dtype', 'as converted')}"
+                    return f"{version}, k2-tiny, {self.precision(name)}"
         return "k2-tiny"
 
 
@@ -133,3 +140,6 @@ def live_engines(folder: Path, *names: str) -> Iterator[LiveEngines]:
         poll(gateway.at_rest, f"{', '.join(names)} are ready:\n{gateway.log[-3000:]}", START_SECONDS)
         with clients(gateway.url, KEY, CALL_SECONDS) as asking:
             yield LiveEngines(gateway, asking, replicas)
+        # Here already, because engines that are busy, on a machine that is, take longer than a gateway alone.
+        gateway.send_signal(signal.SIGTERM)
+        assert gateway.wait_exit(STOP_SECONDS) == 0, f"the gateway ended badly:\n{gateway.log[-4000:]}"

@@ -147,8 +147,11 @@ def test_a_chat_template_that_writes_tools_otherwise(batch: Batch) -> None:
 def test_a_wrong_tokenizer(batch: Batch, name: str) -> None:
     found = batch("tokenizers")
     assert found.status == 1
-    # The weights are asked by the reference's ids, and are not blamed.
-    assert found.verdicts(name) == {**SAME, "tokenizer": "differs", "template": "cannot tell", "tools": "cannot tell"}
+    verdicts = found.verdicts(name)
+    # The weights are asked by the reference's ids, and are not blamed; nor is a template, whose text may not show it.
+    blamed = {check for check, verdict in verdicts.items() if verdict == "differs"}
+    assert blamed == {"tokenizer"}
+    assert {verdicts["template"], verdicts["tools"]} <= {"same", "cannot tell"}
     assert ", token " in found.detail(name, "tokenizer")
 
 

@@ -82,8 +82,8 @@ FLAT_SCHEMA = {"type": "json_schema", "name": "a", "schema": {"type": "object"}}
         (MESSAGES, {"top_k": 20}, set()),
         (MESSAGES, {"min_p": 0.1, "presence_penalty": 1}, {"vllm", "sglang", "ktransformers", "llama_cpp"}),
         # What is shown.
-        (CHAT, {"logprobs": True, "top_logprobs": 3}, set()),
-        (COMPLETIONS, {"logprobs": 1}, set()),
+        (CHAT, {"logprobs": True, "top_logprobs": 3}, {"ktransformers"}),
+        (COMPLETIONS, {"logprobs": 1}, {"ktransformers"}),
         (CHAT, {"prompt_logprobs": 1}, ALL - {"vllm"}),
         (COMPLETIONS, {"echo": True}, {"llama_cpp"}),
         (CHAT, {"echo": True}, ALL - {"vllm", "tensorrt_llm"}),
@@ -181,7 +181,7 @@ def test_the_client_is_told_which_parameter_and_what_to_use_instead(
     assert ENGINES[engine].objection(ask(operation, **fields), make_replica()) == sentence
 
 
-@pytest.mark.parametrize("engine", ["sglang", "ktransformers", "llama_cpp"])
+@pytest.mark.parametrize("engine", ["sglang", "llama_cpp"])
 @pytest.mark.parametrize(
     ("operation", "fields", "name"),
     [
@@ -198,6 +198,35 @@ def test_nobody_asks_for_more_alternatives_than_an_engine_survives(
 ) -> None:
     sentence = ENGINES[engine].objection(ask(operation, **fields), make_replica())
     assert sentence == (f"`{name}` may be 20 at most." if name else None)
+
+
+@pytest.mark.parametrize(
+    ("operation", "fields", "stream", "objects"),
+    [
+        (CHAT, {"logprobs": True}, False, True),
+        (CHAT, {"logprobs": False, "top_logprobs": 0}, False, False),
+        (CHAT, {"logprobs": True, "top_logprobs": 1}, True, False),
+        (CHAT, {"logprobs": True, "top_logprobs": 1, "tools": [WEATHER]}, True, True),
+        (CHAT, {"logprobs": True, "top_logprobs": 2}, True, True),
+        (COMPLETIONS, {"logprobs": 0}, False, True),
+        (COMPLETIONS, {"logprobs": 1}, True, False),
+        (COMPLETIONS, {"logprobs": 2}, True, True),
+        (RESPONSES, {"top_logprobs": 1}, False, True),
+    ],
+)
+def test_ktransformers_is_not_asked_for_log_probabilities_that_it_glues_together(
+    operation: Operation, fields: dict[str, Any], stream: bool, objects: bool
+) -> None:
+    sentence = ENGINES["ktransformers"].objection(ask(operation, stream=stream, **fields), make_replica())
+    assert ("logprobs" in (sentence or "")) is objects
+
+
+@pytest.mark.parametrize(
+    ("stream", "logprobs", "tools"), [(True, True, True), (False, True, True), (True, False, True), (True, True, False)]
+)
+def test_llama_cpp_scores_no_streams_with_tools(stream: bool, logprobs: bool, tools: bool) -> None:
+    call = ask(stream=stream, logprobs=logprobs, **({"tools": [WEATHER]} if tools else {}))
+    assert (ENGINES["llama_cpp"].objection(call, make_replica()) is not None) is (stream and logprobs and tools)
 
 
 def test_what_is_offered_instead_is_not_objected_to_in_turn() -> None:

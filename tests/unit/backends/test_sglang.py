@@ -211,3 +211,24 @@ def test_they_are_two_engines_to_records_and_headers() -> None:
 def test_a_full_queue_is_one_too_where_responses_call_it_a_bad_request() -> None:
     body = b'{"error":{"message":"503: The request queue is full.","type":"invalid_request_error","param":null,"code":400}}'
     assert isinstance(ENGINE.read_error(400, body), UpstreamOverloaded)
+
+
+def function(**fields: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "get_time", **fields}}
+
+
+def test_a_tool_whose_strict_is_null_loses_it_for_the_fork() -> None:
+    tools = [function(strict=None, parameters={"strict": None}), function(strict=True), {"type": "other"}]
+    call = ask(tools=tools)
+    assert sent(FORK, call)["tools"] == [function(parameters={"strict": None}), *tools[1:]]
+    assert "spelling" in prepared(FORK, call).transforms
+    assert sent(ENGINE, call)["tools"] == tools
+
+
+@pytest.mark.parametrize(
+    "tools", [[function(strict=False)], [function()], [{"function": 3, "strict": None}], "strict", None]
+)
+def test_and_any_others_stay_as_they_are(tools: Any) -> None:
+    call = ask(tools=tools)
+    assert sent(FORK, call).get("tools") == tools
+    assert "spelling" not in prepared(FORK, call).transforms

@@ -62,7 +62,7 @@ def build(model: str) -> Dialect:
         whole_extra=_METADATA,
     )
     messages = MessagesShape(
-        model=model, id=f"msg_{sglang.RID}", input_in_start=False, start_nulls=False, stop_sequence=False
+        model=model, id=f"msg_{sglang.RID}", input_in_start=False, start_nulls=False, **sglang.NO_STOPS
     )
     shapes = {
         Operation.CHAT: chat,

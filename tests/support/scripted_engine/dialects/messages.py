@@ -22,7 +22,8 @@ class MessagesShape:
         start_nulls: the first event says that nothing has ended it yet.
         stop_sequence: the last event but one says which stop string ended it, null included; `plain_stop_sequence` says
             that plain answers do so too.
-        names_stops: what a stop string ended says so; otherwise it says that the turn is over.
+        names_stops: what a stop string ended says so; otherwise it says that the turn is over, and `tells_stops` which
+            string it was all the same.
         empty_input: a block that begins a call has an input, which is empty.
         signature: a thinking block has one, and streams send it.
     """
@@ -37,6 +38,7 @@ class MessagesShape:
     stop_sequence: bool = True
     plain_stop_sequence: bool = False
     names_stops: bool = True
+    tells_stops: bool = True
     empty_input: bool = True
     signature: str | None = None
     opening: int = 2
@@ -84,7 +86,8 @@ class MessagesShape:
         return blocks
 
     def _stopped(self, turn: Turn) -> Json:
-        return {"stop_sequence": turn.stopped_by} if self.stop_sequence or turn.stopped_by is not None else {}
+        told = turn.stopped_by is not None and self.tells_stops
+        return {"stop_sequence": turn.stopped_by} if self.stop_sequence or told else {}
 
     def _reason(self, turn: Turn) -> str | None:
         if turn.stopped_by is not None and self.names_stops:
@@ -102,7 +105,7 @@ class MessagesShape:
         content += [self._tool_use(call) for call in turn.calls]
         message = {"id": self.id, "type": "message", "role": "assistant", "content": content, "model": self.model}
         message["stop_reason"] = self._reason(turn)
-        if self.plain_stop_sequence or turn.stopped_by is not None:
+        if self.plain_stop_sequence or (turn.stopped_by is not None and self.tells_stops):
             message["stop_sequence"] = turn.stopped_by
         usage = {"input_tokens": turn.prompt_tokens, "output_tokens": turn.completion_tokens, **self.usage}
         return msgspec.json.encode({**message, "usage": usage})

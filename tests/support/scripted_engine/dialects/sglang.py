@@ -107,6 +107,10 @@ def _metadata(turn: Turn) -> Json:
     return {"metadata": {"weight_version": "default", "weight_versions": versions}}
 
 
+# It passes stop sequences on, and does not say of an answer that one of them ended it.
+NO_STOPS = {"stop_sequence": False, "names_stops": False, "tells_stops": False}
+
+
 def build(model: str) -> Dialect:
     """The dialect for one served model name."""
     chat = ChatShape(
@@ -141,7 +145,7 @@ def build(model: str) -> Dialect:
         counted_extra=_metadata,
     )
     messages = MessagesShape(
-        model=model, id=f"msg_{RID}", signature="", input_in_delta=False, start_nulls=False, stop_sequence=False
+        model=model, id=f"msg_{RID}", signature="", input_in_delta=False, start_nulls=False, **NO_STOPS
     )
     responses = ResponsesShape(
         model=model,
