@@ -22,10 +22,12 @@ from gateway.contracts.call import (
     Model,
     Operation,
     Outcome,
+    Prices,
     Principal,
     Scope,
     Usage,
 )
+from gateway.contracts.database import Database, Schema
 from gateway.contracts.introspection import Fact, FactName, Introspection, Introspective, NativeContinuation
 from gateway.contracts.plugin import (
     Authenticator,
@@ -34,16 +36,20 @@ from gateway.contracts.plugin import (
     CommandContext,
     Extension,
     Fleet,
+    Journal,
     LaunchedReplica,
     NoSettings,
     OpenConfiguration,
     Recorder,
     ReplicaAccess,
     RouteProvider,
-    Secret,
     Service,
 )
 from gateway.contracts.policy import AdmissionPolicy, Attribution, AttributionPolicy, Lease, RoutingPolicy
+from gateway.contracts.quota import Dimension, Limit, Subject
+from gateway.contracts.secret import Secret
+from gateway.contracts.store import Budget, BudgetStore, Exchange, Grant, StoreSettings, StoreUnavailable
+from gateway.contracts.tokens import TokenCounter
 from gateway.hookspecs import hookimpl
 
 __all__ = [
@@ -53,25 +59,33 @@ __all__ = [
     "AttributionPolicy",
     "Authenticator",
     "Backend",
+    "Budget",
+    "BudgetStore",
     "BuildContext",
     "Call",
     "CallTransform",
     "Capability",
     "Checkpoint",
     "CommandContext",
+    "Database",
     "Decision",
+    "Dimension",
     "Ending",
+    "Exchange",
     "Extension",
     "Fact",
     "FactName",
     "Fleet",
+    "Grant",
     "Introspection",
     "Introspective",
+    "Journal",
     "LaunchPlan",
     "LaunchSettings",
     "LaunchedReplica",
     "Launcher",
     "Lease",
+    "Limit",
     "Meter",
     "Model",
     "NativeContinuation",
@@ -79,6 +93,7 @@ __all__ = [
     "OpenConfiguration",
     "Operation",
     "Outcome",
+    "Prices",
     "Principal",
     "Probe",
     "Recorder",
@@ -88,9 +103,14 @@ __all__ = [
     "ReplicaState",
     "RouteProvider",
     "RoutingPolicy",
+    "Schema",
     "Scope",
     "Secret",
     "Service",
+    "StoreSettings",
+    "StoreUnavailable",
+    "Subject",
+    "TokenCounter",
     "UpstreamRequest",
     "Usage",
     "hookimpl",

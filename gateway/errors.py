@@ -12,6 +12,7 @@
     │   ├── BodyTooLarge            413
     │   └── QuotaExceeded           429
     ├── NoReplicaAvailable          503
+    ├── QueueTimeout                504
     ├── UpstreamError               the message is for the log; the client gets `public_message`
     │   ├── UpstreamUnreachable     502, retryable
     │   ├── UpstreamOverloaded      503, retryable
@@ -36,6 +37,7 @@ class GatewayError(Exception):
         message: what happened, one sentence. Clients see it only where `public_message` says so.
         param: the request field to blame, in OpenAI's sense of `error.param`.
         retry_after_seconds: when trying again makes sense; becomes `Retry-After`.
+        headers: what else the client gets, names in lower case.
     """
 
     status: ClassVar[int] = 500
@@ -44,11 +46,19 @@ class GatewayError(Exception):
     retryable: ClassVar[bool] = False
     log_level: ClassVar[str] = "error"
 
-    def __init__(self, message: str, *, param: str | None = None, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_seconds: float | None = None,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.retry_after_seconds = retry_after_seconds
+        self.headers = headers
 
     @property
     def public_message(self) -> str:
@@ -144,6 +154,19 @@ class NoReplicaAvailable(GatewayError):
 
     status = 503
     code = "no_replica_available"
+    log_level = "warning"
+
+    @property
+    def public_message(self) -> str:
+        """The message as it is."""
+        return self.message
+
+
+class QueueTimeout(GatewayError):
+    """The call waited for an engine as long as it may; the message names the model and how long, never an address."""
+
+    status = 504
+    code = "queue_timeout"
     log_level = "warning"
 
     @property

@@ -1,4 +1,4 @@
-"""The ten hooks by which a plugin registers what it brings; called once, at start-up, never on a call's way.
+"""The thirteen hooks by which a plugin registers what it brings; called once, at start-up, never on a call's way.
 
 Each takes nothing and returns declarations. Which of them run, and in what order, is the configuration's to say: what is
 registered and not named there costs nothing.
@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from gateway.contracts.backend import Backend
-from gateway.contracts.plugin import Authenticator, CallTransform, Extension, Recorder, RouteProvider, Service
+from gateway.contracts.database import Schema
+from gateway.contracts.plugin import Authenticator, CallTransform, Extension, Journal, Recorder, RouteProvider, Service
 from gateway.contracts.policy import AdmissionPolicy, AttributionPolicy, RoutingPolicy
+from gateway.contracts.store import BudgetStore
 
 if TYPE_CHECKING:
     import typer
@@ -66,6 +68,33 @@ def moegate_authenticators() -> Iterable[Extension[Authenticator]]:  # type: ign
 
     Called once when the registry is built. Asked per request in the order of `plugins`; the first that knows the
     caller wins, and a request that none knows is refused.
+    """
+
+
+@hookspec
+def moegate_journals() -> Iterable[Extension[Journal]]:  # type: ignore[empty-body]
+    """Give journals, which write down each call before it is let go.
+
+    Called once when the registry is built. Run at the end of each call in the order of `plugins`, before its leases
+    are settled and before it is handed to the recorders.
+    """
+
+
+@hookspec
+def moegate_schemas() -> Iterable[Schema]:  # type: ignore[empty-body]
+    """Give the tables that a plugin keeps in the SQL database, with their history.
+
+    Called once when the registry is built, if the configuration uses the database at all. SQLite is brought up to date
+    at each start; PostgreSQL by `moegate db upgrade`.
+    """
+
+
+@hookspec
+def moegate_stores() -> Iterable[Extension[BudgetStore]]:  # type: ignore[empty-body]
+    """Give stores of budgets that several processes share.
+
+    Called once when the registry is built. A store's name is the scheme of the URL in `state:`, and that URL is its
+    only setting (`StoreSettings`). It is built if a policy asks for it.
     """
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from gateway.contracts.database import Schema
 from gateway.contracts.plugin import Extension
 from gateway.errors import ConfigError
 from gateway.plugin_manager import load_plugins, version_of
@@ -25,10 +26,12 @@ class Kind(StrEnum):
     ROUTING_POLICY = "routing_policies"
     ATTRIBUTION_POLICY = "attribution_policies"
     AUTHENTICATOR = "authenticators"
+    JOURNAL = "journals"
     RECORDER = "recorders"
     CALL_TRANSFORM = "call_transforms"
     SERVICE = "services"
     ROUTES = "routes"
+    STORE = "stores"
 
     @property
     def hook(self) -> str:
@@ -37,7 +40,9 @@ class Kind(StrEnum):
 
 
 # What an entry of `plugins:` may be; the other kinds are named where they are used.
-PLUGIN_KINDS = (Kind.AUTHENTICATOR, Kind.CALL_TRANSFORM, Kind.RECORDER, Kind.SERVICE, Kind.ROUTES)
+PLUGIN_KINDS = (
+    Kind.AUTHENTICATOR, Kind.CALL_TRANSFORM, Kind.JOURNAL, Kind.RECORDER, Kind.SERVICE, Kind.ROUTES,
+)  # fmt: skip
 
 
 class Registered(Struct, frozen=True):
@@ -52,7 +57,8 @@ class Registered(Struct, frozen=True):
 class Registry:
     """Name → Extension, per kind."""
 
-    def __init__(self, registered: Iterable[Registered] = ()) -> None:
+    def __init__(self, registered: Iterable[Registered] = (), schemas: Iterable[Schema] = ()) -> None:
+        self.schemas = tuple(schemas)
         self._by_kind: dict[Kind, dict[str, Registered]] = {kind: {} for kind in Kind}
         for entry in registered:
             self._add(entry)
@@ -66,10 +72,13 @@ class Registry:
         """
         manager = manager if manager is not None else load_plugins()
         return cls(
-            Registered(kind, _checked(extension, plugin, kind), plugin, version_of(plugin))
-            for kind in Kind
-            for plugin, extensions in call_hook(manager, kind.hook)
-            for extension in extensions
+            (
+                Registered(kind, _checked(extension, plugin, kind), plugin, version_of(plugin))
+                for kind in Kind
+                for plugin, extensions in call_hook(manager, kind.hook)
+                for extension in extensions
+            ),
+            (schema for _, schemas in call_hook(manager, "moegate_schemas") for schema in schemas),
         )
 
     def _add(self, entry: Registered) -> None:

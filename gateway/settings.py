@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from gateway.contracts.call import Checkpoint
-from gateway.contracts.plugin import Secret
+from gateway.contracts.call import Checkpoint, Prices
+from gateway.contracts.secret import Secret
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
@@ -82,6 +83,9 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         max_attempts: how many replicas are tried for one call.
         defaults: sampling parameters sent to every engine where the client says nothing.
         reasoning_fields: names under which clients get what the model thought.
+        prices: what a million tokens cost, for costs in the ledger and in limits.
+        tokenizer: a folder with the model's `tokenizer.json` and chat template; prompts are then counted exactly where
+            that matters.
     """
 
     name: Name
@@ -94,6 +98,8 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         default_factory=lambda: ["reasoning_content"]
     )
     timeouts: TimeoutSettings = TimeoutSettings()
+    prices: Prices | None = None
+    tokenizer: Path | None = None
 
 
 class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,11 +111,18 @@ class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole file. At least one model is needed to serve."""
+    """The whole file. At least one model is needed to serve.
+
+    Attributes:
+        database: where tenants, keys and the ledger are kept, if a plugin keeps any: `sqlite:///FILE` or
+            `postgresql://USER:PASSWORD@HOST:PORT/NAME`.
+        state: where budgets live that several gateways share: `memory://` for one gateway alone, or the URL of a store
+            that a plugin gives, such as `valkey://HOST:PORT/0`.
+    """
 
     server: ServerSettings = ServerSettings()
-    database: Annotated[str, Meta(pattern=r"^(sqlite|postgresql)://")] = "sqlite:///moegate.db"
-    state: Annotated[str, Meta(pattern=r"^memory://$")] = "memory://"
+    database: Secret = msgspec.field(default_factory=lambda: Secret("sqlite:///moegate.db"))
+    state: Secret = msgspec.field(default_factory=lambda: Secret("memory://"))
     models: list[ModelSettings] = []
     policies: PolicySettings = PolicySettings()
     plugins: list[Entry] = []

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gateway.config_file import UNREADABLE, Document, FromEnvironment
 from gateway.config_file import Path as SettingPath
-from gateway.contracts.plugin import Secret
+from gateway.contracts.secret import Secret
 from gateway.errors import ConfigError
 from gateway.registry import nearest
 

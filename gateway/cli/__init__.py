@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import check, opening, plugins, schema, serve
+from gateway.cli import check, db, logs, opening, plugins, schema, serve
 from gateway.errors import ConfigError
 from gateway.plugin_manager import load_plugins
 from gateway.registry import call_hook
@@ -30,6 +30,8 @@ def build_cli() -> typer.Typer:
     cli.command("check")(check.check)
     cli.command("schema")(schema.schema)
     cli.command("plugins")(plugins.plugins)
+    cli.add_typer(db.commands)
+    cli.add_typer(db.commands)
     groups: dict[str, typer.Typer] = {}
     for plugin, commands in call_hook(load_plugins(), "moegate_commands"):
         for command in commands:
@@ -53,6 +55,8 @@ def _joined(first: typer.Typer, second: typer.Typer) -> typer.Typer:
 
 def main() -> None:
     """The console script."""
+    # What a command prints may be read by a program; the log goes elsewhere. `serve` sets it up as it is told to.
+    logs.configure(logs.Format.TEXT, logs.Level.WARNING)
     try:
         build_cli()()
     except ConfigError as error:

@@ -6,12 +6,16 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from gateway.composition.state import SharedState
 from gateway.config_file import Path
 from gateway.contracts.call import Model
+from gateway.contracts.database import Database
 from gateway.contracts.plugin import Extension, Fleet
+from gateway.contracts.store import BudgetStore
 from gateway.errors import ConfigError
 from gateway.registry import Registry
 from gateway.shared import Key, SharedObjects
+from gateway.tokens import LearnedCounter
 from gateway.validation import INVALID, Validator
 
 T = TypeVar("T")
@@ -26,6 +30,7 @@ class Builder:
         self.held: list[Key] = []
         self.models: Sequence[Model] = ()
         self._fleet: Fleet | None = None
+        self._state: SharedState | None = None
         self._shared = shared
 
     @property
@@ -38,6 +43,32 @@ class Builder:
     @fleet.setter
     def fleet(self, fleet: Fleet) -> None:
         self._fleet = fleet
+
+    @property
+    def state(self) -> SharedState:
+        """The database and the store; known as soon as the settings are."""
+        if self._state is None:
+            raise RuntimeError("nothing is built before the settings are read")
+        return self._state
+
+    @state.setter
+    def state(self, state: SharedState) -> None:
+        self._state = state
+
+    @property
+    def database(self) -> Database:
+        """The SQL database; see `BuildContext.database`."""
+        return self.state.database
+
+    @property
+    def store(self) -> BudgetStore:
+        """The budgets; see `BuildContext.store`."""
+        return self.state.store
+
+    @property
+    def tokens(self) -> LearnedCounter:
+        """The token counter, with all that it has learnt."""
+        return self.shared(("tokens",), LearnedCounter)
 
     def shared(self, key: Key, create: Callable[[], T]) -> T:
         """An object that outlives a reload; see `BuildContext.shared`."""

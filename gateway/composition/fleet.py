@@ -11,7 +11,8 @@ from gateway.composition.context import Builder
 from gateway.config_file import Path
 from gateway.contracts.backend import Backend, LaunchPlan, Replica
 from gateway.contracts.call import Model
-from gateway.contracts.plugin import LaunchedReplica, Secret
+from gateway.contracts.plugin import LaunchedReplica
+from gateway.contracts.secret import Secret
 from gateway.errors import ConfigError
 from gateway.fleet.pool import Member, Pool, PooledFleet
 from gateway.registry import Kind
@@ -52,6 +53,8 @@ def _model(settings: ModelSettings) -> Model:
         settings.checkpoint,
         {name: Raw(msgspec.json.encode(value)) for name, value in settings.defaults.items()},
         tuple(settings.reasoning_fields),
+        settings.prices,
+        settings.tokenizer,
     )
 
 

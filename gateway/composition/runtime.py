@@ -14,9 +14,13 @@ from litestar.exceptions import ImproperlyConfiguredException
 from gateway.composition.context import Builder
 from gateway.composition.extensions import Named, build_plugins, build_policies
 from gateway.composition.fleet import authorization, build_fleet
+from gateway.composition.state import SharedState
 from gateway.config_file import Document
 from gateway.contracts.backend import Probe, Replica
+from gateway.contracts.database import Database
 from gateway.contracts.plugin import ReplicaAccess, Service
+from gateway.dataplane.accounting import Accounting
+from gateway.dataplane.bookkeeping import Bookkeeping
 from gateway.dataplane.forwarder import Forwarder
 from gateway.dataplane.recording import Recording
 from gateway.dataplane.serving import Serving
@@ -55,7 +59,7 @@ class Runtime:
         self.app = app
         self.in_flight = 0
         self._serving = serving
-        self._recording = serving.recording
+        self._recording = serving.books.recording
         self._services = tuple(services)
         self._builder = builder
         self._tasks: list[asyncio.Task[None]] = []
@@ -67,6 +71,13 @@ class Runtime:
     def service(self, name: str) -> Service | None:
         """What the plugin of that name built as a service."""
         return dict(self._services).get(name)
+
+    async def database(self) -> Database:
+        """The database, its tables looked at; see `OpenConfiguration.database`."""
+        state = self._builder.state
+        found = state.database
+        await state.prepare()
+        return found
 
     def access(self) -> list[ReplicaAccess]:
         """What it takes to ask each replica directly; see `OpenConfiguration.access`."""
@@ -161,14 +172,15 @@ async def build_runtime(document: Document, registry: Registry, shared: SharedOb
     if settings is INVALID or not isinstance(settings, Settings):
         raise ConfigError(*validator.problems)
     builder = Builder(registry, validator, shared)
+    builder.state = SharedState(settings, builder)
     try:
         runtime = _build(settings, builder)
+        if validator.problems:
+            raise ConfigError(*validator.problems)
+        await builder.state.prepare()
     except BaseException:
         await builder.release()
         raise
-    if validator.problems:
-        await builder.release()
-        raise ConfigError(*validator.problems)
     return runtime
 
 
@@ -178,14 +190,13 @@ def _build(settings: Settings, builder: Builder) -> Runtime:
     policies = settings.policies
     plugins = build_plugins(settings.plugins, builder)
     connections = builder.shared(("connections",), lambda: ConnectionPool(UpstreamLimits()))
-    recording = Recording(plugins[Kind.RECORDER])
     attribution = _policies(builder, policies.attribution, Kind.ATTRIBUTION_POLICY, "attribution")
     serving = Serving(
         transforms=plugins[Kind.CALL_TRANSFORM],
         admission=_policies(builder, policies.admission, Kind.ADMISSION_POLICY, "admission"),
         routing=_policies(builder, policies.routing, Kind.ROUTING_POLICY, "routing"),
         forwarder=Forwarder(connections, fleet, attribution, UpstreamLimits().max_body_bytes),
-        recording=recording,
+        books=Bookkeeping(Accounting(builder.tokens), plugins[Kind.JOURNAL], Recording(plugins[Kind.RECORDER])),
     )
     authenticators = [authenticator for _, authenticator in plugins[Kind.AUTHENTICATOR]]
     if not (authenticators or settings.server.anonymous or builder.validator.problems):
@@ -196,7 +207,8 @@ def _build(settings: Settings, builder: Builder) -> Runtime:
     server = settings.server
     inference = Inference(door, serving, Limits(server.max_body_bytes, server.body_seconds, server.debug))
     try:
-        app = build_app(inference, door, fleet, _handlers(plugins[Kind.ROUTES], builder))
+        handlers = _handlers(plugins[Kind.ROUTES], builder)
+        app = build_app(inference, door, fleet, handlers, dict(plugins[Kind.SERVICE]))
     except ImproperlyConfiguredException as error:
         builder.validator.problem(("plugins",), f"two routes collide: {error.detail}")
         raise ConfigError(*builder.validator.problems) from error

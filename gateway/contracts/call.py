@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
 
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
+
+from gateway.contracts.quota import Limit
 
 
 class Operation(StrEnum):
@@ -26,16 +30,34 @@ class Scope(StrEnum):
     """What a key may do."""
 
     INFERENCE = "inference"
+    PIN = "pin"
+    ADMIN_READ = "admin:read"
+    ADMIN_WRITE = "admin:write"
 
 
 class Principal(Struct, frozen=True):
-    """Who is calling. `key_id` is the public half of the key: safe to log, useless to log in with."""
+    """Who is calling.
+
+    Attributes:
+        key_id: the public half of the key: safe to log, useless to log in with.
+        models, operations: what it may ask for; None is everything. Models by name, not by alias.
+        limits: those that stand with its key, its team and its tenant, the key's first.
+        share: weight of its tenant where tenants wait for the same engines.
+        priority: how urgent its calls are; higher is more urgent, 0 is ordinary.
+        metadata: whatever its owner wrote down; never interpreted here.
+    """
 
     key_id: str
     key_name: str
     tenant: str
     team: str | None = None
     scopes: frozenset[str] = frozenset({Scope.INFERENCE})
+    models: frozenset[str] | None = None
+    operations: frozenset[Operation] | None = None
+    limits: tuple[Limit, ...] = ()
+    share: float = 1.0
+    priority: int = 0
+    metadata: Mapping[str, str] = {}
 
 
 class Checkpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,6 +70,23 @@ class Checkpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     context_length: int
 
 
+class Prices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a million tokens cost, by class. Cached input costs what input does where it is not given."""
+
+    input: Annotated[float, Meta(ge=0)]
+    output: Annotated[float, Meta(ge=0)]
+    cached_input: Annotated[float, Meta(ge=0)] | None = None
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")] = "USD"
+
+    def cost_nanos(self, usage: Usage) -> int:
+        """What an answer cost, in billionths of the currency; a class that is not known counts as none."""
+        cached = usage.cached_tokens or 0
+        fresh = max((usage.prompt_tokens or 0) - cached, 0)
+        of_cached = self.input if self.cached_input is None else self.cached_input
+        # A price per million, times a thousand, is the nanos of one token.
+        return round(1_000 * (fresh * self.input + cached * of_cached + (usage.completion_tokens or 0) * self.output))
+
+
 class Model(Struct, frozen=True):
     """A served name with its aliases and the checkpoint that its replicas serve unless they say otherwise.
 
@@ -55,6 +94,8 @@ class Model(Struct, frozen=True):
         defaults: sampling parameters sent to every engine where the client says nothing, so that engines do not differ
             by defaults of their own.
         reasoning_fields: the names under which clients get what the model thought.
+        prices: None where nobody has said what it costs.
+        tokenizer: a folder with `tokenizer.json` and a chat template, by which prompts are counted before they are served.
     """
 
     name: str
@@ -62,6 +103,8 @@ class Model(Struct, frozen=True):
     checkpoint: Checkpoint
     defaults: Mapping[str, Raw] = {}
     reasoning_fields: tuple[str, ...] = ("reasoning_content",)
+    prices: Prices | None = None
+    tokenizer: Path | None = None
 
 
 class Call(Struct, frozen=True, kw_only=True):
@@ -124,22 +167,36 @@ class Attempt(Struct, frozen=True):
 
 
 class Outcome(Struct, kw_only=True):
-    """How a call ended and what it cost. Times are seconds since the call was received; None means never reached.
+    """How a call ended and what it used. Times are seconds since the call was received; None means never reached.
 
     `status` is the HTTP status the client got, or 499 when it left before the end.
     `streamed_events` counts the events relayed, which is not a count of tokens. `transforms` names what the gateway
     changed in the request or mended in the answer, `dropped_params` what it left out because the engine would reject it.
+
+    Attributes:
+        usage: None if no engine has worked on the call.
+        usage_estimated: the engine did not tell all of it, because it failed or the client left; the rest is the
+            gateway's count of what was really sent and produced.
+        cost_nanos: billionths of the currency of the model's prices; None where it has none.
+        checkpoint: the weights that served it, or were about to.
+        attribution: what the attribution policies want recorded.
+        admitted_seconds: when the last admission policy let it pass; waiting in a queue is before that.
     """
 
     ending: Ending
     status: int
     error_code: str | None = None
     usage: Usage | None = None
+    usage_estimated: bool = False
+    cost_nanos: int | None = None
+    checkpoint: Checkpoint | None = None
+    attribution: tuple[str, ...] = ()
     finish_reason: str | None = None
     attempts: tuple[Attempt, ...] = ()
     streamed_events: int = 0
     transforms: tuple[str, ...] = ()
     dropped_params: tuple[str, ...] = ()
+    admitted_seconds: float | None = None
     placed_seconds: float | None = None
     first_byte_seconds: float | None = None
     total_seconds: float = 0.0

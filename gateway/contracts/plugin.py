@@ -11,30 +11,15 @@ from msgspec import Struct
 
 from gateway.contracts.backend import Backend, LaunchPlan, Probe, Replica, ReplicaState
 from gateway.contracts.call import Call, Decision, Model, Outcome, Principal
+from gateway.contracts.database import Database
+from gateway.contracts.store import BudgetStore
+from gateway.contracts.tokens import TokenCounter
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
-
-
-class Secret:
-    """A string from the configuration that is never printed: its repr and str hide it, `reveal` gives it."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """The string itself."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret(***)"
-
-    __str__ = __repr__
 
 
 class NoSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,6 +65,18 @@ class BuildContext(Protocol):
     def fleet(self) -> Fleet:
         """The replicas."""
 
+    @property
+    def tokens(self) -> TokenCounter:
+        """Counts tokens where no engine has told yet."""
+
+    @property
+    def database(self) -> Database:
+        """The SQL database; its tables are as the registered schemas want them before any service starts."""
+
+    @property
+    def store(self) -> BudgetStore:
+        """Budgets that are shared with the other nodes; this process's own where `state` is `memory://`."""
+
     def shared(self, key: tuple[str, ...], create: Callable[[], T]) -> T:
         """An object that outlives a reload: the next runtime that asks with an equal key gets the same one.
 
@@ -115,6 +112,13 @@ class OpenConfiguration(Protocol):
 
     def service(self, name: str) -> Service | None:
         """What the plugin of that name built as a service."""
+
+    async def database(self) -> Database:
+        """The SQL database of the configuration, its tables up to date, whatever plugins the configuration names.
+
+        Raises:
+            ConfigError: it cannot be reached, or `moegate db upgrade` is due.
+        """
 
     async def look(self, replica: Replica) -> Probe:
         """Probe one replica now, by its backend; an engine that is down is an answer and no error."""
@@ -159,7 +163,8 @@ class Authenticator(Protocol):
         `headers` has lower-case names.
 
         Raises:
-            Unauthenticated: the credentials are of this authenticator's kind, and wrong.
+            Unauthenticated: the credentials are of this authenticator's kind, and wrong. The others are asked all the
+                same; the first refusal stands if none knows the caller.
         """
 
 
@@ -170,6 +175,16 @@ class CallTransform(Protocol):
         """Return the call to go on with; the same object if there is nothing to change."""
 
 
+class Journal(Protocol):
+    """Writes down each call at its end, before its connection is let go: what must not be lost is kept here."""
+
+    def append(self, call: Call, outcome: Outcome, decision: Decision) -> None:
+        """Take one finished call, refused ones too. On the call's way: no waiting, and a few microseconds at most.
+
+        A crash here is logged and counted, and the call ends as it would have.
+        """
+
+
 class Recorder(Protocol):
     """Keeps or exports what happened. Off the call's way, from a bounded queue."""
 
@@ -178,14 +193,22 @@ class Recorder(Protocol):
 
 
 class Service(Protocol):
-    """A background task with a life."""
+    """A background task with a life.
+
+    It may have an attribute `not_ready: str | None`: why the gateway must not be sent calls yet, in a line for people, or
+    None. `/readyz` asks for it.
+    """
 
     async def run(self) -> None:
         """Work until cancelled; then clean up and let the cancellation through."""
 
 
 class RouteProvider(Protocol):
-    """Gives HTTP routes. Each is authenticated unless its handler carries `opt={"public": True}`."""
+    """Gives HTTP routes. Each asks for a key unless its handler carries `opt={"public": True}`.
+
+    A handler with `opt={"scope": "admin:read"}` wants that scope of the key. Whatever lies under `/admin/` must say one,
+    and is described in `/admin/v1/openapi.json`. Who is calling is in `request.scope["state"]["principal"]`.
+    """
 
     @property
     def handlers(self) -> Sequence[ControllerRouterHandler]:

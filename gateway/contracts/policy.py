@@ -12,7 +12,11 @@ from gateway.contracts.call import Call, Outcome
 
 
 class Lease(Protocol):
-    """What an admission granted."""
+    """What an admission granted.
+
+    It may have an attribute `headers`, a sequence of header names in lower case and values: the client gets them with
+    its answer, whatever that is.
+    """
 
     def settle(self, outcome: Outcome) -> Awaitable[None] | None:
         """Give it back. Called exactly once, whatever happens, in reverse order of admission, never cancelled."""

@@ -26,6 +26,10 @@ class Leases:
         """Take charge of a lease."""
         self._granted.append((policy, lease))
 
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """What the client gets with its answer; a lease need not know of headers."""
+        return [header for _, lease in self._granted for header in getattr(lease, "headers", ())]
+
     async def settle(self, outcome: Outcome) -> None:
         """Give all back, last first. A policy that crashes is logged; the others are still settled.
 

@@ -6,6 +6,7 @@ first event. So a stream is accepted when its first event is no error.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 
@@ -35,6 +36,9 @@ log = structlog.get_logger("moegate.forwarder")
 
 MAX_ERROR_BYTES = 64 * 1024
 MAX_EVENT_BYTES = 8 * 1024 * 1024
+
+# Why an attempt ended whose client left before the engine had answered.
+CLIENT_LEFT = "client_left"
 
 # After these there is nothing left to abort: the engine never had the request, or refused it itself.
 _ENDED_BY_ENGINE = (UpstreamUnreachable, UpstreamOverloaded, UpstreamRefused)
@@ -102,6 +106,9 @@ class Forwarder:
                 continue
             try:
                 answer = await self._attempt(call, member, outcome)
+            except asyncio.CancelledError:
+                outcome.attempts += (Attempt(replica.name, replica.backend, CLIENT_LEFT),)
+                raise
             except UpstreamError as error:
                 outcome.attempts += (Attempt(replica.name, replica.backend, error.code),)
                 self._note_failure(call, replica, error)
@@ -119,6 +126,7 @@ class Forwarder:
 
     async def _attempt(self, call: Call, member: Member, outcome: Outcome) -> Answer:
         replica = member.replica
+        outcome.checkpoint = replica.checkpoint
         attribution = self._annotate(call, replica) if self._attribution else ()
         request = member.backend.prepare(call, replica, f"{call.call_id}-{len(outcome.attempts) + 1}")
         outcome.transforms, outcome.dropped_params = request.transforms, request.dropped_params

@@ -36,6 +36,9 @@ class Client(Protocol):
     def gone(self) -> bool:
         """Whether the client has left; the task that serves the call is cancelled when that is noticed."""
 
+    def add_headers(self, headers: Headers) -> None:
+        """Send these too, with whatever status comes."""
+
     async def start(self, status: int, headers: Headers) -> None:
         """Send status and headers."""
 

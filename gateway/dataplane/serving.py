@@ -12,11 +12,11 @@ from gateway.contracts.call import Call, Decision, Ending, Outcome
 from gateway.contracts.plugin import CallTransform
 from gateway.contracts.policy import AdmissionPolicy, RoutingPolicy
 from gateway.dataplane.admission import Leases, admit
+from gateway.dataplane.bookkeeping import Bookkeeping
 from gateway.dataplane.forwarder import Forwarder, log_level_number
 from gateway.dataplane.placement import place
-from gateway.dataplane.recording import Recording
 from gateway.dataplane.relay import Client, relay
-from gateway.errors import GatewayError, PolicyFailed, UpstreamTimeout
+from gateway.errors import GatewayError, PolicyFailed, QueueTimeout, UpstreamTimeout
 from gateway.fleet.pool import Pool
 
 log = structlog.get_logger("moegate.serving")
@@ -34,18 +34,18 @@ class Serving:
         admission: Sequence[tuple[str, AdmissionPolicy]],
         routing: Sequence[tuple[str, RoutingPolicy]],
         forwarder: Forwarder,
-        recording: Recording,
+        books: Bookkeeping,
     ) -> None:
         self._transforms = tuple(transforms)
         self._admission = tuple(admission)
         self._routing = tuple(routing)
         self._forwarder = forwarder
-        self.recording = recording
+        self.books = books
 
     async def finish(self, seconds: float) -> None:
         """Wait for what ended calls have left to do, but for each kind of it no longer than `seconds`."""
         await self._forwarder.aborts.finish(seconds)
-        await self.recording.flush(seconds)
+        await self.books.recording.flush(seconds)
 
     async def serve(self, call: Call, pool: Pool, client: Client) -> None:
         """Serve one call to its end. The client has its answer or its error when this returns."""
@@ -68,10 +68,12 @@ class Serving:
         finally:
             client.release()
             outcome.total_seconds = time.monotonic() - call.received_at
+            # First of all, as it does not wait: what comes after may be broken off by a stop that waits no longer.
+            self.books.write(call, outcome, decision)
             try:
                 await leases.settle(outcome)
             finally:  # a cancellation that came meanwhile surfaces here
-                self.recording.put(call, outcome, decision)
+                self.books.recording.put(call, outcome, decision)
 
     async def _run(
         self, call: Call, pool: Pool, client: Client, outcome: Outcome, decision: Decision, leases: Leases
@@ -83,12 +85,17 @@ class Serving:
                 raise
             except Exception as error:
                 raise PolicyFailed(f"call transform {name} crashed on {call.call_id}") from error
-        await admit(self._admission, call, leases)
+        try:
+            await admit(self._admission, call, leases)
+        finally:
+            client.add_headers(leases.headers())
+        outcome.admitted_seconds = time.monotonic() - call.received_at
         ranked = place(self._routing, call, pool, decision)
         outcome.placed_seconds = time.monotonic() - call.received_at
         answer = await self._forwarder.forward(call, pool, ranked, outcome)
         try:
             outcome.first_byte_seconds = time.monotonic() - call.received_at
+            outcome.attribution = tuple(each.record for each in answer.attribution if each.record)
             decision.chosen = answer.member.replica.name
             outcome.status = 200
             await relay(call, answer, client, outcome)
@@ -102,7 +109,7 @@ class Serving:
             outcome.dropped_params = answer.request.dropped_params
 
     async def _fail(self, call: Call, client: Client, outcome: Outcome, error: GatewayError) -> None:
-        outcome.ending = Ending.TIMED_OUT if isinstance(error, UpstreamTimeout) else Ending.FAILED
+        outcome.ending = Ending.TIMED_OUT if isinstance(error, (QueueTimeout, UpstreamTimeout)) else Ending.FAILED
         outcome.error_code = error.code
         log.log(
             log_level_number(error),

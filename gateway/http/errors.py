@@ -43,6 +43,7 @@ def headers_of(error: GatewayError) -> Headers:
     headers: Headers = [(b"content-type", b"application/json"), (b"x-moegate-error", error.code.encode())]
     if error.retry_after_seconds is not None:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_seconds))))
+    headers += error.headers
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", b"POST"))
     if status_of(error) == 401:  # noqa: PLR2004 - RFC 9110, section 11.6.1: a 401 names its scheme

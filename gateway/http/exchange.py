@@ -47,7 +47,7 @@ class Exchange:
     then tells this cancellation from the server's own.
     """
 
-    __slots__ = ("_call_id", "_debug", "_line", "_receive", "_shape", "_task", "gone", "headers", "started")
+    __slots__ = ("_added", "_call_id", "_debug", "_line", "_receive", "_shape", "_task", "gone", "headers", "started")
 
     def __init__(self, scope: HTTPScope, receive: Receive, shape: Shape, *, debug: bool = False) -> None:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -56,6 +56,7 @@ class Exchange:
         self._receive = receive
         # Out of the state, which leads back to itself through it: then no call leaves work for the garbage collector.
         self._line: Line = scope["state"].pop("line")
+        self._added: Headers = []
         self._shape = shape
         self._debug = debug
         self._call_id: str = scope["state"]["call_id"]
@@ -113,9 +114,13 @@ class Exchange:
             self.gone = True
             self._task.cancel()
 
+    def add_headers(self, headers: Headers) -> None:
+        """Send these too, with whatever status comes."""
+        self._added += headers
+
     async def start(self, status: int, headers: Headers) -> None:
         """Send status and headers, together with the first piece of the body."""
-        self._line.start(status, headers)
+        self._line.start(status, headers + self._added if self._added else headers)
         self.started = True
 
     async def write(self, body: bytes, *, more: bool) -> None:

@@ -51,10 +51,18 @@ class Door:
         Raises:
             Unauthenticated: nobody we know.
         """
+        refusal: Unauthenticated | None = None
         for authenticator in self._authenticators:
-            principal = authenticator.authenticate(headers)
+            try:
+                principal = authenticator.authenticate(headers)
+            except Unauthenticated as error:
+                # Of its kind, and unknown to it: another one may know it, as keys of two authenticators look alike.
+                refusal = refusal or error
+                continue
             if principal is not None:
                 return principal
+        if refusal is not None:
+            raise refusal
         if self._anonymous:
             return ANONYMOUS
         raise Unauthenticated(
@@ -73,6 +81,17 @@ class Door:
                 f"There is no model {name[:128]!r} here; {nearest(name[:128], self._by_name)}", param="model"
             )
         return pool
+
+    def check_allowed(self, principal: Principal, pool: Pool, operation: Operation) -> None:
+        """See that a caller may ask a model for an operation.
+
+        Raises:
+            Rejected: it may not.
+        """
+        if principal.models is not None and pool.model.name not in principal.models:
+            raise Rejected(f"This key may not use the model {pool.model.name}.", param="model")
+        if principal.operations is not None and operation not in principal.operations:
+            raise Rejected(f"This key may not be used for {operation.value}.")
 
     def check_operation(self, pool: Pool, operation: Operation) -> None:
         """See that a model can be asked for an operation at all, whatever the state of its replicas.
@@ -129,6 +148,7 @@ class Inference:
     def _read(self, operation: Operation, principal: Principal, body: bytes, scope: HTTPScope) -> tuple[Pool, Call]:
         found = requests.peek(operation, body)
         pool = self._door.pool(found.model)
+        self._door.check_allowed(principal, pool, operation)
         self._door.check_operation(pool, operation)
         return pool, Call(
             call_id=scope["state"]["call_id"],
@@ -145,5 +165,6 @@ class Inference:
             max_tokens=found.answer_limit,
             user=found.caller,
             has_tools=found.declares_tools,
+            priority=principal.priority,
             received_at=time.monotonic(),
         )

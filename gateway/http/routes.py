@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from litestar import Litestar, MediaType, Response, Router, asgi, get
+from litestar import Litestar, MediaType, Request, Response, Router, asgi, get
 from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.params import Parameter
 
-from gateway.errors import GatewayError
+from gateway.contracts.call import Scope
+from gateway.errors import GatewayError, Rejected
 from gateway.fleet.pool import Pool, PooledFleet
 from gateway.http import errors
 from gateway.http.endpoints import ENDPOINTS, Endpoint
@@ -21,15 +26,22 @@ from gateway.http.inference import Door, Inference
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler, HTTPScope, Receive, Send
 
+    from gateway.contracts.plugin import Service
+
 PUBLIC = {"public": True}
+ADMIN = "/admin/"
 
 _OWNER = "moegate"
 
 
 def build_app(
-    inference: Inference, door: Door, fleet: PooledFleet, plugin_handlers: Sequence[ControllerRouterHandler]
+    inference: Inference,
+    door: Door,
+    fleet: PooledFleet,
+    plugin_handlers: Sequence[ControllerRouterHandler],
+    services: Mapping[str, Service] = MappingProxyType({}),
 ) -> Litestar:
-    """Put the table together.
+    """Put the table together. Services that have a `not_ready` are asked whether they are.
 
     Raises:
         litestar.exceptions.ImproperlyConfiguredException: two handlers want one path.
@@ -39,7 +51,11 @@ def build_app(
     guards = [_require_key(door)]
     guarded = [
         Router("/", route_handlers=[handler], guards=guards)
-        for handler in (_list_models(door), _show_model(door), _healthz, _readyz(fleet), *plugin_handlers)
+        for handler in (_list_models(door), _show_model(door), _healthz, _readyz(fleet, services))
+    ]
+    # Only what plugins bring is described, and of that only what says that it may be shown: see `RouteProvider`.
+    guarded += [
+        Router("/", route_handlers=[handler], guards=guards, include_in_schema=True) for handler in plugin_handlers
     ]
     return Litestar(
         route_handlers=[
@@ -51,7 +67,17 @@ def build_app(
             HTTPException: errors.handle_http_exception,
             Exception: errors.handle_crash,
         },
-        openapi_config=None,
+        openapi_config=OpenAPIConfig(
+            title="moegate admin API",
+            version=version("moegate"),
+            # A router for this path alone: Litestar answers whatever else lies below it with a page of its own.
+            openapi_router=Router(
+                f"{ADMIN}v1/openapi.json", route_handlers=[], guards=guards, opt={"scope": Scope.ADMIN_READ}
+            ),
+            render_plugins=[JsonRenderPlugin(path="/")],
+            use_handler_docstrings=True,
+        ),
+        include_in_schema=False,
         logging_config=None,
     )
 
@@ -70,17 +96,30 @@ def _inference(path: str, endpoint: Endpoint, inference: Inference) -> Controlle
 
 def _require_key(door: Door) -> Any:
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-        if not handler.opt.get("public"):
-            connection.scope["state"]["principal"] = door.authenticate(dict(connection.scope["headers"]))
+        admin = connection.scope["path"].startswith(ADMIN)
+        if handler.opt.get("public") and not admin:
+            return
+        principal = door.authenticate(dict(connection.scope["headers"]))
+        wanted = handler.opt.get("scope")
+        # Deny by default: an admin route that asks for no scope is open to nobody.
+        if (admin and wanted is None) or (wanted is not None and wanted not in principal.scopes):
+            raise Rejected(f"This key lacks the scope {wanted}." if wanted else "This route is open to no key.")
+        connection.scope["state"]["principal"] = principal
 
     return guard  # async, because Litestar runs a plain function in a thread
 
 
 def _list_models(door: Door) -> ControllerRouterHandler:
     @get("/v1/models", name="list_models", sync_to_thread=False)
-    def list_models() -> Response[bytes]:
-        """Every model name and alias, in OpenAI's shape."""
-        shown = [_describe(pool, name) for pool in door.pools for name in (pool.model.name, *pool.model.aliases)]
+    def list_models(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """Every model name and alias that the key may use, in OpenAI's shape."""
+        allowed = request.scope["state"]["principal"].models
+        shown = [
+            _describe(pool, name)
+            for pool in door.pools
+            if allowed is None or pool.model.name in allowed
+            for name in (pool.model.name, *pool.model.aliases)
+        ]
         return _json({"object": "list", "data": shown})
 
     return list_models
@@ -113,14 +152,18 @@ def _healthz() -> Response[bytes]:
     return _json({"status": "ok"})
 
 
-def _readyz(fleet: PooledFleet) -> ControllerRouterHandler:
+def _readyz(fleet: PooledFleet, services: Mapping[str, Service]) -> ControllerRouterHandler:
     @get("/readyz", opt=PUBLIC, name="readyz", sync_to_thread=False)
     def readyz() -> Response[bytes]:
-        """Ready as soon as one replica is; models without one are listed with the reason per replica either way."""
+        """Ready as soon as one replica and all services are; what is not is listed with its reason either way."""
         waiting = fleet.not_ready()
-        if len(waiting) == len(fleet.pools):
-            return _json({"status": "not ready", "models": waiting}, status=503)
-        return _json({"status": "ready", "models": waiting})
+        lacking = {
+            name: reason for name, each in services.items() if (reason := getattr(each, "not_ready", None)) is not None
+        }
+        shown = {"models": waiting, "services": lacking} if lacking else {"models": waiting}
+        if lacking or len(waiting) == len(fleet.pools):
+            return _json({"status": "not ready", **shown}, status=503)
+        return _json({"status": "ready", **shown})
 
     return readyz
 

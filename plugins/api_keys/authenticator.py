@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Mapping
 
 from msgspec import Struct
 
 from gateway import Authenticator, BuildContext, Principal, Secret
+from gateway.contracts.keys import NOBODY, parse_key, sent_key
 from gateway.errors import ConfigError, Unauthenticated
-from plugins.api_keys.keys import KeyParts, parse_key
-
-# Compared with when the public id is unknown, so that an unknown id takes as long as a wrong secret.
-_NOBODY = hashlib.sha256(b"nobody").digest()
 
 _REFUSAL = "This API key is not valid."
 
@@ -45,27 +41,13 @@ class ApiKeys:
         Raises:
             Unauthenticated: a key of our form that nobody has.
         """
-        sent = _sent_key(headers)
-        parts = parse_key(sent) if sent is not None else None
+        parts = sent_key(headers)
         if parts is None:
             return None
-        digest, principal = self._keys.get(parts.public_id, (_NOBODY, None))
-        if hmac.compare_digest(digest, _hash(parts)) and principal is not None:
+        digest, principal = self._keys.get(parts.public_id, (NOBODY, None))
+        if hmac.compare_digest(digest, parts.digest) and principal is not None:
             return principal
         raise Unauthenticated(_REFUSAL)
-
-
-def _sent_key(headers: Mapping[bytes, bytes]) -> str | None:
-    authorization = headers.get(b"authorization")
-    if authorization is not None and authorization[:7].lower() == b"bearer ":
-        return authorization[7:].strip().decode("latin-1")
-    key = headers.get(b"x-api-key") or headers.get(b"api-key")
-    return key.decode("latin-1") if key is not None else None
-
-
-def _hash(parts: KeyParts) -> bytes:
-    # 256 random bits need no slow hash: there is nothing to guess.
-    return hashlib.sha256(parts.secret.encode("latin-1")).digest()
 
 
 def build(settings: ApiKeysSettings, _: BuildContext) -> Authenticator:
@@ -83,7 +65,7 @@ def build(settings: ApiKeysSettings, _: BuildContext) -> Authenticator:
         elif parts.public_id in keys:
             problems.append(f"key {key.name!r} has the public id of another key")
         else:
-            keys[parts.public_id] = (_hash(parts), Principal(parts.public_id, key.name, key.tenant, key.team))
+            keys[parts.public_id] = (parts.digest, Principal(parts.public_id, key.name, key.tenant, key.team))
     if problems:
         raise ConfigError(*problems)
     return ApiKeys(keys)

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from plugins.api_keys.keys import generate_key, parse_key
+from gateway.contracts.keys import generate_key, parse_key
 
-commands = typer.Typer(name="keys", help="Make API keys.", no_args_is_help=True)
+commands = typer.Typer(name="keys", help="Make, list, rotate and revoke API keys.", no_args_is_help=True)
 
 
 @commands.callback()

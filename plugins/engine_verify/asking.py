@@ -210,7 +210,7 @@ class Asker:
                     if length > MAX_ANSWER_BYTES:
                         raise Refused(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
         except httpx.HTTPError as error:
-            raise Unreachable(f"{path}: {type(error).__name__}") from error
+            raise Unreachable(f"{path}: {_broken(error)}") from error
         return response.status_code, b"".join(pieces)
 
 
@@ -223,6 +223,15 @@ def _question(prompt: Prompt) -> tuple[Operation, dict[str, Any]]:
     if prompt.messages is None:
         return Operation.COMPLETIONS, {"prompt": prompt.text}
     return Operation.CHAT, {"messages": prompt.messages, **({"tools": prompt.tools} if prompt.tools else {})}
+
+
+def _broken(error: httpx.HTTPError) -> str:
+    """Why there was no answer, without the address that httpx puts into some of its words."""
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return "it accepts no connection"
+    if isinstance(error, httpx.TimeoutException):
+        return "it does not answer in time"
+    return f"the connection broke ({type(error).__name__})"
 
 
 def _words(error: UpstreamError, status: int) -> str:

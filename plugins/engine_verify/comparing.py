@@ -194,12 +194,16 @@ class CutDifference(Struct, frozen=True):
 
 
 class CutComparison(Struct, frozen=True):
-    """How two replicas cut the same prompts: how many could be compared by ids, by counts alone, not at all, and what differs."""
+    """How two replicas cut the same prompts: how many could be compared by ids, by counts alone, not at all, and what differs.
+
+    `alike` names those that both cut into the same tokens, as far as was told.
+    """
 
     by_ids: int = 0
     by_count: int = 0
     unknown: tuple[tuple[str, str], ...] = ()
     differences: tuple[CutDifference, ...] = ()
+    alike: frozenset[str] = frozenset()
 
 
 def compare_cuts(reference: Mapping[str, PromptTokens], candidate: Mapping[str, PromptTokens]) -> CutComparison:
@@ -221,7 +225,8 @@ def compare_cuts(reference: Mapping[str, PromptTokens], candidate: Mapping[str, 
         else:
             reason = found.reason or (expected.reason and f"the reference: {expected.reason}")
             unknown.append((name, reason or "not told"))
-    return CutComparison(by_ids, by_count, tuple(unknown), tuple(differences))
+    alike = reference.keys() - {name for name, _ in unknown} - {each.prompt for each in differences}
+    return CutComparison(by_ids, by_count, tuple(unknown), tuple(differences), frozenset(alike))
 
 
 def first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:

@@ -18,6 +18,7 @@ from plugins.engine_verify.comparing import (
     partings,
 )
 from plugins.engine_verify.evidence import Followed, Identity, Token
+from plugins.engine_verify.prompts import CONVERSATIONS_AS_TEXT
 from plugins.engine_verify.settings import Precision, Tolerance
 
 # Fewer compared tokens say nothing of a mean.
@@ -53,6 +54,9 @@ class Finding(Struct, frozen=True):
 
 
 _FULL_PRECISION = re.compile(r"(torch\.)?(float32|fp32|f32)", re.IGNORECASE)
+# What few bits are called: int8, RAWINT4, fp8, NVFP4, q4_K_M, W4A16. Not fp16, f32 and their like.
+_FEW_BITS = re.compile(r"(int|float|fp|nf|q|w)_?([1-8])(?!\d)", re.IGNORECASE)
+_FLOATS = ("float", "fp", "nf")
 _SNAPSHOT = re.compile(r"models--([\w.-]+?)--([\w.-]+)/snapshots/([0-9a-f]{40})/?$")
 _REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _REVISION = re.compile(r"[0-9a-f]{40}")
@@ -62,6 +66,36 @@ def precision_of(*told: str | None) -> Precision:
     """The precision to judge two replicas by, of what is told of each: float32 only where it is told of both."""
     exact = all(each is not None and _FULL_PRECISION.fullmatch(each) for each in told)
     return Precision.FLOAT32 if exact else Precision.BFLOAT16
+
+
+def quantisation(*told: str | None) -> tuple[str, str] | None:
+    """The kind of number and its bits, of the first word that names one of eight bits or fewer; None if none does."""
+    for each in told:
+        found = _FEW_BITS.search(each or "")
+        if found is not None:
+            kind = found[1].lower()
+            return ("float" if kind in _FLOATS else kind), found[2]
+    return None
+
+
+def with_weights(
+    finding: Finding, own: Sequence[str | None], other: Sequence[str | None], judged_as: Precision
+) -> Finding:
+    """Add to what was found of log-probabilities what is said of the weights, the replica's own and the reference's.
+
+    Where a replica is said to have weights of fewer bits, numbers as near as bfloat16 allows prove nothing: what the weights
+    lost may hide in how the engine rounds all else. Numbers as near as float32 prove that what is said is wrong.
+    """
+    quantised = quantisation(*own)
+    differ = quantised is not None and quantised != quantisation(*other)
+    here = next((each for each in own if differ and quantisation(each) is not None), own[-1])
+    if not differ and (own[-1] is None or own[-1] == other[-1]):
+        return finding
+    there = other[-1] or next(filter(None, other), "nothing")
+    words = f"its weights are said to be {here}, the reference's {there}"
+    if differ and finding.verdict is Verdict.SAME and judged_as is Precision.BFLOAT16:
+        return Finding(finding.check, Verdict.DIFFERS, f"{finding.detail}: no more than rounding, but {words}")
+    return Finding(finding.check, finding.verdict, f"{finding.detail}; {words}")
 
 
 def judge_model(identity: Identity, served_model: str, checkpoint: Checkpoint) -> Finding:
@@ -95,16 +129,24 @@ def _loaded(identity: Identity) -> tuple[str | None, str | None]:
 
 
 def judge_all_cuts(texts: CutComparison, chats: CutComparison, with_tools: CutComparison) -> tuple[Finding, ...]:
-    """Judge tokenizer, chat template and declared tools; each shows itself only where what comes before it is the same."""
-    findings: list[Finding] = []
-    for check, cuts in ((Check.TOKENIZER, texts), (Check.TEMPLATE, chats), (Check.TOOLS, with_tools)):
-        finding = judge_cuts(check, cuts)
-        blamed = next((each.check for each in findings if each.verdict is Verdict.DIFFERS), None)
-        if finding.verdict is Verdict.DIFFERS and blamed is not None:
-            detail = f"its {blamed.value} differs, and so would these: {finding.detail}"
-            finding = Finding(check, Verdict.CANNOT_TELL, detail)
-        findings.append(finding)
-    return tuple(findings)
+    """Judge tokenizer, chat template and declared tools; each shows itself only where what comes before it is the same.
+
+    A tokenizer that differs elsewhere, and cuts what the conversations say alike, is not what makes them differ.
+    """
+    tokenizer, template = judge_cuts(Check.TOKENIZER, texts), judge_cuts(Check.TEMPLATE, chats)
+    if CONVERSATIONS_AS_TEXT not in texts.alike:
+        template = _unless_blamed(template, tokenizer)
+    tools = _unless_blamed(judge_cuts(Check.TOOLS, with_tools), tokenizer, template)
+    return tokenizer, template, tools
+
+
+def _unless_blamed(finding: Finding, *before: Finding) -> Finding:
+    blamed = next((each.check for each in before if each.verdict is Verdict.DIFFERS), None)
+    if finding.verdict is not Verdict.DIFFERS or blamed is None:
+        return finding
+    return Finding(
+        finding.check, Verdict.CANNOT_TELL, f"its {blamed.value} differs, and so would these: {finding.detail}"
+    )
 
 
 def judge_cuts(check: Check, cuts: CutComparison) -> Finding:

@@ -12,6 +12,8 @@ from gateway.errors import ConfigError
 
 MAX_FILE_BYTES = 8 * 1024 * 1024
 MAX_PROMPTS = 1_000
+# The plain text of the fixed set that holds what its conversations say.
+CONVERSATIONS_AS_TEXT = "said"
 
 Message = dict[str, Any]
 Tool = dict[str, Any]
@@ -143,7 +145,7 @@ _CHATS: dict[str, tuple[list[Message], list[Tool] | None]] = {
 }
 
 # What conversations hold besides their template, as plain text: so that a tokenizer is not taken for a template.
-_TEXTS["said"] = "\n".join(
+_TEXTS[CONVERSATIONS_AS_TEXT] = "\n".join(
     dict.fromkeys(message["content"] for messages, _ in _CHATS.values() for message in messages if message["content"])
 )
 _TEXTS["declared"] = msgspec.json.encode([_WEATHER, _TIME]).decode()

@@ -35,11 +35,15 @@ class ReplicaReport(Struct, frozen=True, kw_only=True):
 
 
 class ModelReport(Struct, frozen=True):
-    """One model: its reference first, then the replicas that were compared with it."""
+    """One model: its reference first, then the replicas that were compared with it.
+
+    `by_reference_engine` says whether that reference is an engine made to be one, or only another replica.
+    """
 
     model: str
     reference: str
     replicas: tuple[ReplicaReport, ...]
+    by_reference_engine: bool = True
 
     def of(self, replica: str) -> ReplicaReport:
         """What was found of one replica, by its name."""
@@ -94,6 +98,10 @@ def _remarks(report: ModelReport) -> list[str]:
             if finding.verdict is not Verdict.SAME or finding.check is Check.LOGPROBS:
                 text = printable(finding.detail)
                 found.append(f"{replica.replica}: {finding.check.value}: {finding.verdict.value}: {text}")
+    if not report.by_reference_engine:
+        found.append(
+            f"{report.reference} is no reference engine but a replica like the others: what all have wrong does not show"
+        )
     if len(report.replicas) == 1:
         found.append(f"{report.reference} is the only replica that was asked: there is nothing to compare it with")
     return found

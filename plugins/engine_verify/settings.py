@@ -40,7 +40,7 @@ class EngineVerifySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """
 
     float32: Tolerance = Tolerance(mean_nats=1e-4, largest_nats=1e-3, others_mean_nats=1e-3)
-    bfloat16: Tolerance = Tolerance(mean_nats=0.01, largest_nats=0.25, others_mean_nats=0.05)
+    bfloat16: Tolerance = Tolerance(mean_nats=0.003, largest_nats=0.25, others_mean_nats=0.05)
 
     def tolerance(self, precision: Precision) -> Tolerance:
         """The tolerance for a precision."""

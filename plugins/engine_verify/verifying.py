@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway import FactName, ReplicaAccess
-from plugins.engine_verify.asking import Asker, Refused, Unreachable
+from plugins.engine_verify.asking import Asker, Refused, Unreachable, introspection_of
 from plugins.engine_verify.comparing import agrees, compare_cuts, pair
 from plugins.engine_verify.evidence import Continuation, Evidence, Followed, Identity, Place, PromptTokens
 from plugins.engine_verify.judging import (
@@ -19,6 +19,7 @@ from plugins.engine_verify.judging import (
     judge_model,
     judge_scores,
     precision_of,
+    with_weights,
 )
 from plugins.engine_verify.prompts import Prompt
 from plugins.engine_verify.report import ModelReport, ReplicaReport
@@ -68,9 +69,10 @@ async def verify_model(
     finding = judge_model(evidence.identity, reference.replica.served_model, reference.replica.checkpoint)
     first = _report(reference, evidence, is_reference=True)
     first = msgspec.structs.replace(first, findings=(finding,))
+    is_engine = introspection_of(reference).is_reference
     standard = _Standard(reference, evidence, written, reasons)
     others = await asyncio.gather(*(standard.compare(Asker(client, candidate), task) for candidate in candidates))
-    return ModelReport(model, reference.replica.name, (first, *others))
+    return ModelReport(model, reference.replica.name, (first, *others), by_reference_engine=is_engine)
 
 
 class _Standard:
@@ -99,9 +101,8 @@ class _Standard:
             _precision(self._target, self._evidence), _precision(target, evidence)
         )
         greedy, logprobs, figures = judge_scores(followed, task.settings.tolerance(precision))
-        declared = self._declared(target)
-        if declared:
-            logprobs = msgspec.structs.replace(logprobs, detail=f"{logprobs.detail}; {declared}")
+        weights = _precisions(target, evidence), _precisions(self._target, self._evidence)
+        logprobs = with_weights(logprobs, *weights, precision)
         cuts = judge_all_cuts(
             compare_cuts(self._evidence.texts, evidence.texts),
             compare_cuts(self._evidence.chats, evidence.chats),
@@ -110,11 +111,6 @@ class _Standard:
         findings = (*model, *cuts, greedy, logprobs)
         report = _report(target, evidence)
         return msgspec.structs.replace(report, findings=findings, figures=figures, judged_as=precision)
-
-    def _declared(self, target: ReplicaAccess) -> str:
-        """What the configuration says of weights that are not the reference's."""
-        own, other = target.replica.checkpoint.weight_format, self._target.replica.checkpoint.weight_format
-        return f"its weights are declared as {own}, the reference's as {other or 'nothing'}" if own != other else ""
 
     async def _follow_all(self, asker: Asker, evidence: Evidence) -> list[Followed]:
         followed = [Followed(name, reason=f"the reference: {reason}") for name, reason in self._reasons.items()]
@@ -194,8 +190,14 @@ async def _write(asker: Asker, evidence: Evidence, task: Task) -> tuple[list[_Wr
     return written, reasons
 
 
+def _precisions(target: ReplicaAccess, evidence: Evidence) -> tuple[str | None, str | None]:
+    """What the engine tells that it computes in, and what the configuration says of the weights."""
+    return evidence.identity.told.get(FactName.PRECISION), target.replica.checkpoint.weight_format
+
+
 def _precision(target: ReplicaAccess, evidence: Evidence) -> str | None:
-    return evidence.identity.told.get(FactName.PRECISION) or target.replica.checkpoint.weight_format
+    told, declared = _precisions(target, evidence)
+    return told or declared
 
 
 def _report(target: ReplicaAccess, evidence: Evidence, *, is_reference: bool = False) -> ReplicaReport:

@@ -10,10 +10,13 @@ import pytest
 
 from gateway.hookspecs import PROJECT
 from gateway.plugin_manager import ENTRY_POINT_GROUP
-from tests.architecture.sources import ROOT, files, package_files, python_files, strings, text, tree
+from tests.architecture.sources import ROOT, files, package_files, python_files, strings, text, tree, users_of
 
 # Names that others have given: we read or write them because the world expects them.
-STANDARD_HEADERS = {"x-request-id", "x-api-key", "x-accel-buffering"}
+STANDARD_HEADERS = {"x-request-id", "x-api-key", "x-accel-buffering", "x-should-retry"}
+STANDARD_HEADERS |= {
+    f"x-ratelimit-{what}-{of}" for what in ("limit", "remaining", "reset") for of in ("requests", "tokens")
+}
 METRIC_TYPES = {"Counter", "Gauge", "Histogram", "Summary", "GaugeMetricFamily", "CounterMetricFamily"}
 
 # In pieces, so that this file is not among those that it finds.
@@ -43,7 +46,7 @@ def test_environment_variables_of_ours_say_whose_they_are() -> None:
 
 def test_metrics_say_whose_they_are() -> None:
     names: list[str] = []
-    for file in package_files():
+    for file in users_of("prometheus_client", package_files()):
         for node in ast.walk(tree(file)):
             called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
             if isinstance(node, ast.Call) and called in METRIC_TYPES:

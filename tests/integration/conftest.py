@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 
-from plugins.api_keys.keys import generate_key, parse_key
+from gateway.contracts.keys import generate_key, parse_key
 from tests.integration.asking import PROMPT
 from tests.integration.configs import config, model, replica
 from tests.integration.wire import Wire

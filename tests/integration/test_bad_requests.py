@@ -8,7 +8,7 @@ import httpx
 import openai
 import pytest
 
-from plugins.api_keys.keys import generate_key, parse_key
+from gateway.contracts.keys import generate_key, parse_key
 from tests.integration.asking import CHAT, COMPLETIONS, chat, completion, error_of
 from tests.integration.conftest import World
 from tests.integration.wire import Wire

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plugins.api_keys.keys import generate_key, parse_key
+from gateway.contracts.keys import generate_key, parse_key
 from tests.support.gateway_process import moegate
 
 KEY = generate_key()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from plugins.api_keys.keys import generate_key
+from gateway.contracts.keys import generate_key
 from tests.integration.asking import CHAT, chat
 from tests.integration.configs import config, model, replica
 from tests.integration.conftest import assert_quiet_log

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plugins.api_keys.keys import generate_key
+from gateway.contracts.keys import generate_key
 from tests.integration.asking import CHAT, assert_private, chat, error_of
 from tests.integration.configs import config, model, replica
 from tests.integration.conftest import World, assert_quiet_log

@@ -8,7 +8,7 @@ import httpx
 import openai
 import pytest
 
-from plugins.api_keys.keys import generate_key
+from gateway.contracts.keys import generate_key
 from tests.integration.asking import CHAT, chat, error_of
 from tests.integration.configs import config, model, replica
 from tests.integration.conftest import SHORT, World, assert_quiet_log, sdk_for

@@ -8,7 +8,7 @@ import httpx
 import openai
 import pytest
 
-from plugins.api_keys.keys import generate_key
+from gateway.contracts.keys import generate_key
 from tests.integration.asking import PROMPT, assert_private, error_of, payloads
 from tests.integration.wire import Wire
 from tests.support.gateway_process import GatewayProcess

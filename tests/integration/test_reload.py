@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from plugins.api_keys.keys import generate_key
+from gateway.contracts.keys import generate_key
 from tests.integration.asking import CHAT, chat
 from tests.integration.configs import config, model, replica
 from tests.integration.conftest import World, assert_quiet_log

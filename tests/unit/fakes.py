@@ -217,14 +217,18 @@ class FakeClient:
         self.released = 0
         self.status: int | None = None
         self.headers: list[tuple[bytes, bytes]] = []
+        self.added: list[tuple[bytes, bytes]] = []
         self.writes: list[bytes] = []
         self.complete = False
         self.failure: GatewayError | None = None
         self._write_gate = write_gate
 
+    def add_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
+        self.added += headers
+
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.started = True
-        self.status, self.headers = status, headers
+        self.status, self.headers = status, headers + self.added
 
     async def write(self, body: bytes, *, more: bool) -> None:
         if self._write_gate is not None:
@@ -240,3 +244,28 @@ class FakeClient:
 
     def release(self) -> None:
         self.released += 1
+
+
+class FakeCounter:
+    """Every prompt has 100 tokens, and every event of an answer two."""
+
+    def __init__(self) -> None:
+        self.learnt: list[Outcome] = []
+
+    def estimate(self, call: Call) -> int:
+        return 100
+
+    async def exact(self, call: Call) -> int | None:
+        return 100
+
+    def produced(self, call: Call, backend: str, events: int) -> int:
+        return 2 * events
+
+    def produced_unseen(self, call: Call, seconds: float) -> int:
+        return round(10 * seconds)
+
+    def typical_output(self, call: Call) -> int:
+        return 50
+
+    def learn(self, call: Call, outcome: Outcome) -> None:
+        self.learnt.append(outcome)

@@ -35,6 +35,7 @@ class Verified:
         self.models = models or []
 
     def replica(self, name: str) -> Json:
+        assert self.models, self.text
         return next(each for model in self.models for each in model["replicas"] if each["replica"] == name)
 
     def verdicts(self, name: str) -> dict[str, str]:

@@ -12,9 +12,9 @@ import yaml
 from gateway import config_file
 from gateway.composition.runtime import Runtime, build_runtime
 from gateway.contracts.backend import Replica
+from gateway.contracts.keys import generate_key
 from gateway.registry import Registry
 from gateway.shared import SharedObjects
-from plugins.api_keys.keys import generate_key
 from tests.support.recipe_commands import PLACES, RECIPES, Command, commands, recipes
 
 COMMANDS = commands()

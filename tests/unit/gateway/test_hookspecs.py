@@ -11,7 +11,7 @@ from gateway.plugin_manager import load_plugins
 HOOKS = {name: value for name, value in vars(hookspecs).items() if name.startswith("moegate_")}
 
 
-def test_there_are_ten() -> None:
+def test_there_are_thirteen() -> None:
     assert set(HOOKS) == {
         "moegate_backends",
         "moegate_admission_policies",
@@ -19,6 +19,9 @@ def test_there_are_ten() -> None:
         "moegate_attribution_policies",
         "moegate_authenticators",
         "moegate_recorders",
+        "moegate_journals",
+        "moegate_schemas",
+        "moegate_stores",
         "moegate_call_transforms",
         "moegate_services",
         "moegate_routes",

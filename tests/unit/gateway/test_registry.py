@@ -117,9 +117,9 @@ def test_a_hook_that_must_give_extensions_refuses_their_classes() -> None:
     assert text == "plugin 'p0' returned 'Recorder' from moegate_recorders, not an Extension"
 
 
-def test_every_kind_but_commands_has_its_hook() -> None:
+def test_every_kind_but_commands_and_schemas_has_its_hook() -> None:
     specified = {name for name in vars(__import__("gateway.hookspecs").hookspecs) if name.startswith("moegate_")}
-    assert {kind.hook for kind in Kind} | {"moegate_commands"} == specified
+    assert {kind.hook for kind in Kind} | {"moegate_commands", "moegate_schemas"} == specified
 
 
 def test_our_own_extensions_come_through_the_same_door() -> None:

@@ -88,7 +88,7 @@ async def test_all_faults_are_listed_at_once(tmp_path: Path) -> None:
       - {{use: api_keys, keys: [{{name: one, tenant: t, secret: short}}]}}
       - {{use: prometheus, pubic: true}}
       - {{use: prometheus}}
-      - {{use: ledger}}
+      - {{use: bookkeeper}}
     """
     found = await problems(text)
     assert {line.partition(":")[0] for line in found} == {

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway import Attempt, Ending, Outcome, Replica, ReplicaState
-from gateway.dataplane.forwarder import Answer, Forwarder
+from gateway.dataplane.forwarder import CLIENT_LEFT, Answer, Forwarder
 from gateway.errors import (
     NoReplicaAvailable,
     PolicyFailed,
@@ -173,7 +173,7 @@ async def test_a_cancelled_wait_frees_the_slot_and_cuts_the_connection(gate_in_b
         await task
     assert scene.in_flight == [0, 0, 0]
     assert response.closed == gate_in_body
-    assert scene.outcome.attempts == ()
+    assert scene.outcome.attempts == (Attempt("a", "fake", CLIENT_LEFT),)
 
 
 async def test_failed_attempts_free_their_slots_and_connections() -> None:

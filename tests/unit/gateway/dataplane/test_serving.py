@@ -9,13 +9,22 @@ import pytest
 import structlog
 
 from gateway import Attribution, Call, Decision, Ending, Outcome, Replica, UpstreamRequest, Usage
+from gateway.dataplane.accounting import Accounting
+from gateway.dataplane.bookkeeping import Bookkeeping
 from gateway.dataplane.forwarder import Forwarder
 from gateway.dataplane.recording import Recording
 from gateway.dataplane.serving import Serving
-from gateway.errors import InvalidRequest, QuotaExceeded, UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
+from gateway.errors import (
+    InvalidRequest,
+    QueueTimeout,
+    QuotaExceeded,
+    UpstreamBroken,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
 from gateway.fleet.pool import PooledFleet
 from tests.unit.builders import make_call, make_pool, make_replica, until
-from tests.unit.fakes import EVENT_STREAM, FakeBackend, FakeClient, FakeConnections, FakeResponse
+from tests.unit.fakes import EVENT_STREAM, FakeBackend, FakeClient, FakeConnections, FakeCounter, FakeResponse
 
 DONE = b"data: [DONE]\n\n"
 
@@ -52,7 +61,7 @@ class Scene(Recording):
                 [("attribution", self)],
                 1_000,
             ),
-            recording=self,
+            books=Bookkeeping(Accounting(FakeCounter()), (), self),
         )
 
     def put(self, call: Call, outcome: Outcome, decision: Decision) -> None:
@@ -116,6 +125,13 @@ async def test_a_stream_that_goes_well() -> None:
     scene.check_settled_once()
     assert scene.client.complete
     assert (outcome.ending, outcome.streamed_events) == (Ending.COMPLETED, 3)
+
+
+async def test_waiting_too_long_in_a_queue_is_a_time_out() -> None:
+    scene = Scene(FakeResponse(pieces=[b"never"]))
+    scene.fails["admit"] = QueueTimeout("too long")
+    outcome = await scene.serve()
+    assert (outcome.ending, outcome.status, outcome.error_code) == (Ending.TIMED_OUT, 504, "queue_timeout")
 
 
 @pytest.mark.parametrize(

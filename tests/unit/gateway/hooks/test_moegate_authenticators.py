@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from gateway import Call, Decision, Outcome, Principal
+from gateway import Call, Decision, Operation, Outcome, Principal
 from gateway.errors import Unauthenticated
 from tests.unit.fakes import FakeResponse
 from tests.unit.gateway.in_process import CHAT, config, running
@@ -24,7 +24,13 @@ class ByHeader:
         if sent == b"wrong":
             raise Unauthenticated("This key is not valid.")
         scopes = frozenset({"metrics"}) if sent == b"metrics" else frozenset({"inference"})
-        return Principal(self.name, self.name, self.name, scopes=scopes) if sent else None
+        models = frozenset({"other"}) if sent == b"other-model" else None
+        operations = frozenset({Operation.MESSAGES}) if sent == b"other-operation" else None
+        return (
+            Principal(self.name, self.name, self.name, scopes=scopes, models=models, operations=operations)
+            if sent
+            else None
+        )
 
 
 class Keeps:
@@ -73,11 +79,13 @@ async def test_whom_nobody_knows_is_refused_everywhere(path: str) -> None:
     assert gateway.asked == []
 
 
-async def test_one_that_says_no_ends_the_asking() -> None:
+async def test_what_one_refuses_another_may_know() -> None:
     LOG.clear()
-    async with running(BRINGS, settings=SETTINGS) as gateway:
-        answer = await gateway.ask(x_two="wrong", x_one="1")
-    assert (answer.status, answer.error["message"], LOG) == (401, "This key is not valid.", ["two"])
+    async with running(BRINGS, settings=SETTINGS, replies=(FakeResponse(pieces=[b"{}"]),)) as gateway:
+        assert (await gateway.ask(x_two="wrong", x_one="right")).status == 200
+        refused = await gateway.ask(x_two="wrong", x_one="wrong")
+    assert (refused.status, refused.error["message"]) == (401, "This key is not valid.")
+    assert LOG == ["two", "one", "two", "one"]
 
 
 async def test_a_key_without_the_scope_may_not_ask_engines() -> None:
@@ -104,3 +112,12 @@ async def test_a_crash_in_one_refuses_the_caller_and_says_nothing() -> None:
         assert (answer.status, answer.error["code"]) == (500, "internal_error")
         assert "inside" not in answer.body.decode()
         assert len(answer.headers["x-moegate-call-id"]) == 32
+
+
+@pytest.mark.parametrize("sent", ["other-model", "other-operation"])
+async def test_a_key_is_kept_to_its_models_and_operations(sent: str) -> None:
+    async with running(BRINGS, settings=SETTINGS) as gateway:
+        answer = await gateway.ask(x_one=sent)
+        shown = await gateway.ask("/v1/models", method="GET", x_one=sent)
+    assert (answer.status, answer.headers["x-moegate-error"], gateway.asked) == (403, "rejected", [])
+    assert (b"kimi-k2" in shown.body) == (sent == "other-operation")

@@ -61,6 +61,20 @@ async def test_one_that_crashes_is_started_again_ever_more_slowly() -> None:
     assert service.cancelled
 
 
+async def test_one_that_is_not_ready_keeps_the_gateway_from_being_ready() -> None:
+    class Loads(Service):
+        not_ready: str | None = "the keys are not loaded yet"
+
+    service = Loads()
+    brings = plugin(moegate_services=lambda: [extension("loads", service), extension("other", Service())])
+    async with running(brings, settings=config(plugins=[{"use": "loads"}, {"use": "other"}])) as gateway:
+        answer = await gateway.ask("/readyz", method="GET")
+        assert answer.status == 503
+        assert b'"services":{"loads":"the keys are not loaded yet"}' in answer.body
+        service.not_ready = None
+        assert (await gateway.ask("/readyz", method="GET")).status == 200
+
+
 async def test_one_that_is_done_is_done() -> None:
     runs: list[int] = []
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from gateway.contracts.keys import KeyParts, generate_key, parse_key
 from plugins.api_keys.commands import commands, key_in
-from plugins.api_keys.keys import KeyParts, generate_key, parse_key
 
 
 def test_a_new_key_is_of_our_form_with_256_random_bits() -> None:

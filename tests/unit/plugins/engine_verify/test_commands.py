@@ -97,6 +97,12 @@ def test_engines_that_are_the_same(command: Command) -> None:
     assert remark.startswith("candidate: logprobs: same: |Δ| over ")
 
 
+def test_without_a_reference_engine_the_first_replica_is_one(command: Command) -> None:
+    said = command("--reference", "candidate")
+    assert said.exit_code == 0
+    assert "candidate is no reference engine but a replica like the others" in said.output
+
+
 def test_engines_that_differ(command: Command) -> None:
     command.engines["candidate"] = SmallEngine(template="~{}>", turn=30)
     said = command("--tokens", "6")
@@ -175,6 +181,12 @@ def test_a_lone_replica_has_nothing_to_be_compared_with() -> None:
     alone = ModelReport("m", "r", (ReplicaReport(replica="r", backend="fake", is_reference=True),))
     assert lines(alone)[-1] == "r is the only replica that was asked: there is nothing to compare it with"
     assert exit_status([alone]) == 0
+
+
+def test_a_reference_that_is_none_is_said() -> None:
+    compared = tuple(ReplicaReport(replica=name, backend="fake", is_reference=name == "a") for name in "ab")
+    assert lines(ModelReport("m", "a", compared, by_reference_engine=False))[-1].startswith("a is no reference engine ")
+    assert not any("no reference engine" in line for line in lines(ModelReport("m", "a", compared)))
 
 
 def test_what_engines_say_cannot_write_to_the_terminal() -> None:

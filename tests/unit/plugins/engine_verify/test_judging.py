@@ -7,12 +7,15 @@ from plugins.engine_verify.comparing import CutComparison, CutDifference
 from plugins.engine_verify.evidence import Followed, Identity, Place, Token
 from plugins.engine_verify.judging import (
     Check,
+    Finding,
     Verdict,
     judge_all_cuts,
     judge_cuts,
     judge_model,
     judge_scores,
     precision_of,
+    quantisation,
+    with_weights,
 )
 from plugins.engine_verify.settings import EngineVerifySettings, Precision, Tolerance
 
@@ -102,6 +105,72 @@ def test_what_comes_first_is_blamed() -> None:
     assert judged(same, same, other) == [Verdict.SAME, Verdict.SAME, Verdict.DIFFERS]
     assert judged(other, same, other) == [Verdict.DIFFERS, Verdict.SAME, Verdict.CANNOT_TELL]
     assert judged(CutComparison(), other, same) == [Verdict.CANNOT_TELL, Verdict.DIFFERS, Verdict.SAME]
+
+
+def test_a_tokenizer_that_cuts_what_was_said_alike_is_not_blamed_for_the_template() -> None:
+    other = CutComparison(by_ids=1, differences=(CutDifference("p", 0, 1, 2),))
+    elsewhere = CutComparison(by_ids=2, differences=other.differences, alike=frozenset({"said"}))
+    verdicts = [finding.verdict for finding in judge_all_cuts(elsewhere, other, other)]
+    # Of tools it may still be the cause: declarations hold what no other text does.
+    assert verdicts == [Verdict.DIFFERS, Verdict.DIFFERS, Verdict.CANNOT_TELL]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("float32", "bf16"), None),
+        (("fp16", "f32"), None),
+        (("all F32", "gguf-f32"), None),
+        (("BF16", None), None),
+        ((None, None), None),
+        (("w4a16",), ("w", "4")),
+        (("RAWINT4", "bf16"), ("int", "4")),
+        (("float32", "kt-amxint8"), ("int", "8")),
+        (("FP8", None), ("float", "8")),
+        (("float8_e4m3fn",), ("float", "8")),
+        (("nvfp4",), ("float", "4")),
+        (("gguf-q8_0",), ("q", "8")),
+        (("gguf-q4_K_M",), ("q", "4")),
+    ],
+)
+def test_few_bits_are_known_by_their_names(words: tuple[str | None, ...], found: tuple[str, str] | None) -> None:
+    assert quantisation(*words) == found
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "verdict", "said"),
+    [
+        (("BF16", "bf16"), ("float32", "bf16"), Verdict.SAME, ""),
+        ((None, None), ("float32", "bf16"), Verdict.SAME, ""),
+        (("FP8", "fp8"), (None, "fp8"), Verdict.SAME, ""),
+        (("all F32", "gguf-f32"), ("float32", "bf16"), Verdict.SAME, "gguf-f32, the reference's bf16"),
+        ((None, "bf16"), ("float32", None), Verdict.SAME, "bf16, the reference's float32"),
+        (("FP8", "bf16"), ("float32", "bf16"), Verdict.DIFFERS, "FP8, the reference's bf16"),
+        ((None, "fp8"), ("float32", "bf16"), Verdict.DIFFERS, "fp8, the reference's bf16"),
+        (("int8", None), (None, None), Verdict.DIFFERS, "int8, the reference's nothing"),
+    ],
+)
+def test_weights_of_fewer_bits_are_others_though_the_numbers_are_near(
+    own: tuple[str | None, ...], other: tuple[str | None, ...], verdict: Verdict, said: str
+) -> None:
+    found = with_weights(Finding(Check.LOGPROBS, Verdict.SAME, "near"), own, other, Precision.BFLOAT16)
+    between = ": no more than rounding, but " if verdict is Verdict.DIFFERS else "; "
+    assert found.verdict is verdict
+    assert found.detail == (f"near{between}its weights are said to be {said}" if said else "near")
+
+
+def test_what_is_said_of_weights_mends_no_other_verdict() -> None:
+    far = Finding(Check.LOGPROBS, Verdict.DIFFERS, "far")
+    assert with_weights(far, ("FP8", None), ("bf16", None), Precision.BFLOAT16).detail == (
+        "far; its weights are said to be FP8, the reference's bf16"
+    )
+    unknown = Finding(Check.LOGPROBS, Verdict.CANNOT_TELL, "none")
+    found = with_weights(unknown, ("FP8", None), ("bf16", None), Precision.BFLOAT16)
+    assert found.verdict is Verdict.CANNOT_TELL
+    # Nearer than any rounding of weights leaves them: what is said is wrong then, and the numbers are right.
+    exact = with_weights(Finding(Check.LOGPROBS, Verdict.SAME, "0"), (None, "int8"), (None, None), Precision.FLOAT32)
+    assert exact.verdict is Verdict.SAME
+    assert "said to be int8" in exact.detail
 
 
 def token(text: str, logprob: float | None, **alternatives: float) -> Token:

@@ -79,9 +79,26 @@ async def test_a_replica_that_is_down_stops_no_other() -> None:
     async with client(reference=SmallEngine(), good=SmallEngine()) as http:
         others = [access("down"), access("good")]
         report = await verify_model("kimi-k2", access("reference"), others, TASK, http)
-    assert report.of("down").unreachable == "/models: ConnectError"
+    assert report.of("down").unreachable == "/models: it accepts no connection"
     assert verdicts(report.of("good")) == ALL_SAME
     assert exit_status([report]) == 2
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        (httpx.ConnectTimeout, "/models: it accepts no connection"),
+        (httpx.ReadTimeout, "/models: it does not answer in time"),
+        (httpx.RemoteProtocolError, "/models: the connection broke (RemoteProtocolError)"),
+    ],
+)
+async def test_why_there_was_no_answer(trouble: type[httpx.TransportError], said: str) -> None:
+    def handle(request: httpx.Request) -> httpx.Response:
+        raise trouble("10.1.2.3:8000 is very private", request=request)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(handle)) as http:
+        report = await verify_model("kimi-k2", access("a"), [], TASK, http)
+    assert report.of("a").unreachable == said
 
 
 async def test_without_the_reference_nothing_is_compared() -> None:

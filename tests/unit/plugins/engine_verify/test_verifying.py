@@ -196,7 +196,7 @@ async def test_the_tolerance_follows_what_both_tell(dtype: str | None, judged: s
 async def test_declared_weights_are_named() -> None:
     checkpoint = type(CHECKPOINT)(id="x", context_length=10, weight_format="AMXINT8")
     found = (await verified(SmallEngine(), checkpoint=checkpoint)).of("candidate")
-    assert "its weights are declared as AMXINT8, the reference's as nothing" in str(found.findings)
+    assert "its weights are said to be AMXINT8, the reference's nothing" in str(found.findings)
 
 
 async def test_the_model_s_sampling_defaults_are_not_sent() -> None:

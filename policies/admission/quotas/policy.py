@@ -1,0 +1,260 @@
+"""The policy `quotas`: reserves what a call may take of all its limits at once, and settles it by what the call used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from msgspec import Struct, field
+
+from gateway import Call, Dimension, Outcome
+from gateway.contracts.tokens import TokenCounter
+from policies.admission.quotas import answers
+from policies.admission.quotas.amounts import INDEX, Amounts, Size, is_free, output_of, used, weighed
+from policies.admission.quotas.answers import Headers, Moment, Refusal, Shortage
+from policies.admission.quotas.exchanger import Exchanger
+from policies.admission.quotas.plans import Entry, Plans
+from policies.admission.quotas.rules import Rule
+from policies.admission.quotas.slices import Slice
+
+# How often a call asks the store before it is refused, where others were faster to take what it got.
+ROUNDS = 3
+
+# A budget that has less left than so many calls of this size is near its end: then input is counted exactly.
+NEAR_END_CALLS = 4
+
+_STREAMS = INDEX[Dimension.CONCURRENT_STREAMS]
+_COUNTED_ALWAYS = frozenset({INDEX[Dimension.REQUESTS], INDEX[Dimension.CONCURRENT_CALLS]})
+
+Taken = list[tuple[Rule, Slice, int]]
+
+
+class QuotaCounts(Struct):
+    """What has been decided, by the names of limits; for metrics. A `shadow` would have refused."""
+
+    admitted: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    shadow: Counter[str] = field(default_factory=Counter)
+    while_lost: Counter[str] = field(default_factory=Counter)
+    counted_exactly: int = 0
+
+
+class QuotaLease:
+    """What one call has reserved."""
+
+    __slots__ = ("_call", "_moment", "_policy", "_taken")
+
+    def __init__(self, policy: Quotas, call: Call, taken: Taken, moment: Moment) -> None:
+        self._policy = policy
+        self._call = call
+        self._taken = taken
+        self._moment = moment
+
+    @property
+    def headers(self) -> Headers:
+        """What is left, for the client."""
+        return answers.headers(self._taken, self._moment)
+
+    def settle(self, outcome: Outcome) -> None:
+        """Book what was really used; the second time, nothing."""
+        taken, self._taken = self._taken, []
+        if not taken:
+            return
+        amounts, usage = used(self._call, outcome)
+        note = self._policy.exchanger.note
+        for rule, piece, reserved in taken:
+            if rule.index is not None:
+                actual = amounts[rule.index]
+            elif usage is not None and rule.weights is not None:
+                cached = amounts[2]
+                actual = weighed(rule.weights, amounts[1], cached, amounts[3])
+            else:
+                actual = 0
+            piece.give_back(reserved, actual)
+            note(piece)
+
+
+class Quotas:
+    """The policy.
+
+    Args:
+        exact_bytes: a body that is no longer has its input counted exactly, where the model has a tokenizer.
+    """
+
+    def __init__(self, plans: Plans, exchanger: Exchanger, tokens: TokenCounter, exact_bytes: int) -> None:
+        self.plans = plans
+        self.exchanger = exchanger
+        self.counts = QuotaCounts()
+        self._tokens = tokens
+        self._exact_bytes = exact_bytes
+        self._clock = plans.accounts.clock
+        self._wall = plans.accounts.wall
+
+    async def admit(self, call: Call) -> QuotaLease | None:
+        """Reserve what the call may take, of all limits or of none.
+
+        Raises:
+            QuotaExceeded: one of them has too little left.
+        """
+        plan = self.plans.of_call(call)
+        if plan.is_empty:
+            return None
+        entries = plan.of_user(call.user)
+        size = None
+        if plan.counts_tokens and not is_free(call):
+            size = await self._size(call)
+        if not self.exchanger.down:
+            moment = Moment(self._clock(), self._wall())
+            taken: Taken = []
+            if not self._take(entries, call, size, moment, taken):
+                return self._granted(call, taken, moment)
+        return await self._admit_slowly(entries, call, size)
+
+    async def _size(self, call: Call) -> Size:
+        if call.model.tokenizer is not None and len(call.body) <= self._exact_bytes:
+            exact = await self._tokens.exact(call)
+            if exact is not None:
+                self.counts.counted_exactly += 1
+                return Size(call, exact, output_of(call, self._tokens), exact=True)
+        return Size(call, self._tokens.estimate(call), output_of(call, self._tokens), exact=False)
+
+    def _take(
+        self, entries: Sequence[Entry], call: Call, size: Size | None, moment: Moment, taken: Taken
+    ) -> list[Shortage]:
+        """Take of each limit, or of none; returns those that lack units."""
+        short: list[Shortage] = []
+        now, wall = moment.now, moment.wall
+        for rule, account in entries:
+            need = needed(rule, call, size)
+            if not need:
+                continue
+            piece = account.piece if wall < account.ends_at else account.current(now, wall)
+            if piece.free >= need and piece.until > now:
+                piece.take(need, now)
+                taken.append((rule, piece, need))
+            else:
+                short.append(Shortage(rule, piece, need))
+        if short:
+            _undo(taken)
+            return short
+        for _, piece, _ in taken:
+            if piece.tight:
+                self.exchanger.taken(piece)
+        return short
+
+    async def _admit_slowly(self, entries: Sequence[Entry], call: Call, size: Size | None) -> QuotaLease:
+        """The way of a call for which this node's slices do not do: ask the store, and refuse by what it says."""
+        for asked in range(ROUNDS):
+            moment = Moment(self._clock(), self._wall())
+            if self.exchanger.down:
+                await self.exchanger.ask(())  # has it looked for, and does not wait
+                return self._admit_lost(entries, call, size)
+            taken: Taken = []
+            short = self._take(entries, call, size, moment, taken)
+            if not short:
+                return self._granted(call, taken, moment)
+            if asked and _is_decided(short, moment):
+                break
+            size = await self._exactly(call, size, short, moment)
+            self._refuse_for_ever(entries, call, size, moment)
+            if not await self.exchanger.ask([(each.piece, needed(each.rule, call, size)) for each in short]):
+                return self._admit_lost(entries, call, size)
+        return self._decide(entries, call, size)
+
+    async def _exactly(self, call: Call, size: Size | None, short: Sequence[Shortage], moment: Moment) -> Size | None:
+        """The size with its input counted, if that may matter."""
+        if size is None or size.exact or call.model.tokenizer is None:
+            return size
+        if not any(each.piece.remaining(moment.now) < NEAR_END_CALLS * each.need for each in short):
+            return size
+        exact = await self._tokens.exact(call)
+        if exact is None:
+            return size
+        self.counts.counted_exactly += 1
+        return Size(call, exact, size.output, exact=True)
+
+    def _refuse_for_ever(self, entries: Sequence[Entry], call: Call, size: Size | None, moment: Moment) -> None:
+        for rule, account in entries:
+            need = needed(rule, call, size)
+            if need > rule.capacity and rule.enforced:
+                short = Shortage(rule, account.current(moment.now, moment.wall), need)
+                raise self._refused([short], answers.refusal([short], size, self._held(entries, moment), moment))
+
+    def _decide(self, entries: Sequence[Entry], call: Call, size: Size | None) -> QuotaLease:
+        """Let it pass if only shadows are against it."""
+        moment = Moment(self._clock(), self._wall())
+        taken: Taken = []
+        short = self._take(entries, call, size, moment, taken)
+        against = [each for each in short if each.rule.enforced]
+        if against:
+            raise self._refused(against, answers.refusal(against, size, self._held(entries, moment), moment))
+        passed = {each.rule for each in short}
+        if passed:
+            # What it would have refused it does not count either: so it shows what would be if it were enforced.
+            self.counts.shadow.update(rule.name for rule in passed)
+            self._take([entry for entry in entries if entry[0] not in passed], call, size, moment, taken)
+        return self._granted(call, taken, moment)
+
+    def _admit_lost(self, entries: Sequence[Entry], call: Call, size: Size | None) -> QuotaLease:
+        """While the store is lost each limit says itself what then."""
+        moment = Moment(self._clock(), self._wall())
+        taken: Taken = []
+        for rule, account in entries:
+            need = needed(rule, call, size)
+            if not need:
+                continue
+            piece = account.current(moment.now, moment.wall)
+            has = piece.free >= need and piece.until > moment.now
+            if rule.enforced and (rule.loss == "closed" or (rule.loss == "leased" and not has)):
+                _undo(taken)
+                self.counts.while_lost[rule.name] += 1
+                error = answers.uncheckable(rule, self._held(entries, moment), moment)
+                raise self._refused([Shortage(rule, piece, need)], error)
+            if has or (rule.enforced and rule.loss == "open"):
+                piece.take(need, moment.now)
+                taken.append((rule, piece, need))
+        for _, piece, _ in taken:
+            self.exchanger.note(piece)
+        return self._granted(call, taken, moment)
+
+    def _granted(self, call: Call, taken: Taken, moment: Moment) -> QuotaLease:
+        self.counts.admitted += 1
+        return QuotaLease(self, call, taken, moment)
+
+    def _refused(self, short: Sequence[Shortage], error: Refusal) -> Refusal:
+        error.limits = tuple(sorted({each.rule.name for each in short}))
+        self.counts.refused.update(error.limits)
+        return error
+
+    def _held(self, entries: Sequence[Entry], moment: Moment) -> Taken:
+        return [(rule, account.current(moment.now, moment.wall), 0) for rule, account in entries]
+
+
+def needed(rule: Rule, call: Call, size: Size | None) -> int:
+    """Units that a call must reserve of a limit."""
+    index = rule.index
+    if size is None:
+        # It counts no tokens: there is but the request itself.
+        return int(call.stream) if index == _STREAMS else int(index in _COUNTED_ALWAYS)
+    need = _needed(rule, index, size, size.amounts)
+    if need > rule.capacity and size.guessed:
+        # A guess must not keep a call from a small budget for ever: it may take all of that, if its input fits.
+        least = Size(call, size.input, 1, exact=size.exact)
+        return rule.capacity if _needed(rule, index, least, least.amounts) <= rule.capacity else need
+    return need
+
+
+def _needed(rule: Rule, index: int | None, size: Size, amounts: Amounts) -> int:
+    return amounts[index] if index is not None else weighed(rule.weights or (0, 0, 0), size.input, 0, size.output)
+
+
+def _is_decided(short: Sequence[Shortage], moment: Moment) -> bool:
+    """Whether the store has said that there is not enough, so that asking again is of no use."""
+    hopeless = [each for each in short if each.need - max(each.piece.free, 0) > max(each.piece.unheld(moment.now), 0)]
+    return len(hopeless) == len(short) or any(each.rule.enforced for each in hopeless)
+
+
+def _undo(taken: Taken) -> None:
+    for _, piece, need in taken:
+        piece.undo(need)
+    taken.clear()
