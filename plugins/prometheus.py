@@ -181,7 +181,7 @@ class Prometheus:
             return
         if outcome.streamed_events:
             child(self._counters.events, decision.chosen).inc(outcome.streamed_events)
-        if outcome.usage is not None:
+        if outcome.usage is not None and not outcome.usage_estimated:
             self._count_tokens(call.model.name, decision.chosen, outcome.usage)
 
     def _count_edits(self, outcome: Outcome) -> None:
