@@ -100,6 +100,11 @@ async def test_tokens_are_counted_by_class_and_what_is_unknown_is_not_zero(metri
     assert value(metrics, "moegate_tokens_total", **tokens, **{"class": "completion"}) is None
 
 
+async def test_what_is_estimated_is_not_counted_as_reported(metrics: Prometheus) -> None:
+    await metrics.record(make_call(), outcome(usage=Usage(prompt_tokens=10), usage_estimated=True), SERVED)
+    assert value(metrics, "moegate_tokens_total", model="kimi-k2", replica="b", **{"class": "prompt"}) is None
+
+
 async def test_a_call_that_was_never_placed_is_counted_too(metrics: Prometheus) -> None:
     refused = outcome(
         ending=Ending.FAILED, error_code="quota_exceeded", attempts=(), usage=None, first_byte_seconds=None
