@@ -176,10 +176,10 @@ class CallTransform(Protocol):
 
 
 class Journal(Protocol):
-    """Writes down each call at its end, before its connection is let go: what must not be lost is kept here."""
+    """Writes down each call when the last piece of its answer is about to leave: what must not be lost is kept here."""
 
     def append(self, call: Call, outcome: Outcome, decision: Decision) -> None:
-        """Take one finished call, refused ones too. On the call's way: no waiting, and a few microseconds at most.
+        """Take one call, refused ones too. On the call's way: no waiting, and a few microseconds at most.
 
         A crash here is logged and counted, and the call ends as it would have.
         """

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import structlog
 
-from gateway.contracts.call import Call, Decision, Outcome
+from gateway.contracts.call import Call, Decision, Ending, Outcome
 from gateway.contracts.plugin import Journal
 from gateway.dataplane.accounting import Accounting
+from gateway.dataplane.forwarder import Answer
 from gateway.dataplane.recording import Recording
 
 log = structlog.get_logger("moegate.bookkeeping")
+
+CLIENT_CLOSED_REQUEST = 499  # nginx's number; no client ever sees it
 
 
 class Bookkeeping:
@@ -41,3 +45,48 @@ class Bookkeeping:
             except Exception:
                 self.failed += 1
                 log.exception("journal failed", journal=name, call_id=call.call_id)
+
+
+class Entry:
+    """A call's entry in the books: written once, when the last piece of the answer is about to leave, else at the call's end.
+
+    Not after that piece: else a process that is killed in between has given an answer away that is in no book.
+
+    Attributes:
+        outcome: filled in as the call goes on, and final once `written`.
+        answer: the engine's, once there is one; it tells what was used.
+    """
+
+    __slots__ = ("_books", "_call", "answer", "decision", "outcome", "written")
+
+    def __init__(self, books: Bookkeeping, call: Call) -> None:
+        self.outcome, self.decision = Outcome(ending=Ending.FAILED, status=0), Decision()
+        self.answer: Answer | None = None
+        self.written = False
+        self._books = books
+        self._call = call
+
+    def ask_meter(self) -> None:
+        """Note what the answer used and went through so far."""
+        outcome, answer = self.outcome, self.answer
+        if answer is not None:
+            meter = answer.meter
+            outcome.usage, outcome.finish_reason = meter.usage, meter.finish_reason
+            outcome.streamed_events = meter.events
+            outcome.transforms = (*answer.request.transforms, *meter.transforms)
+            outcome.dropped_params = answer.request.dropped_params
+
+    def write(self) -> None:
+        """Write it, unless that has been done."""
+        if self.written:
+            return
+        self.written = True
+        self.ask_meter()
+        self.outcome.total_seconds = time.monotonic() - self._call.received_at
+        self._books.write(self._call, self.outcome, self.decision)
+
+    def break_off(self) -> None:
+        """The client left, or the server stops, before the answer's end."""
+        if not self.written:
+            outcome = self.outcome
+            outcome.ending, outcome.status, outcome.error_code = Ending.DISCONNECTED, CLIENT_CLOSED_REQUEST, None

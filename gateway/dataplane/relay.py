@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from gateway.contracts.call import Call, Outcome
+from gateway.contracts.call import Call, Ending, Outcome
 from gateway.dataplane import sse
 from gateway.dataplane.forwarder import Answer
 from gateway.errors import GatewayError, UpstreamBroken, UpstreamError
@@ -39,6 +39,9 @@ class Client(Protocol):
     def add_headers(self, headers: Headers) -> None:
         """Send these too, with whatever status comes."""
 
+    def before_last(self, hook: Callable[[], None]) -> None:
+        """Call this when the last piece of an answer or an error is about to leave, and only then."""
+
     async def start(self, status: int, headers: Headers) -> None:
         """Send status and headers."""
 
@@ -69,10 +72,13 @@ async def relay(call: Call, answer: Answer, client: Client, outcome: Outcome) ->
     if answer.cutter is not None:
         await client.start(200, headers + STREAM_HEADERS)
         await _relay_events(answer, answer.cutter, client)
+        outcome.ending = Ending.COMPLETED
+        await client.write(b"", more=False)
     else:
         headers.append((b"content-type", answer.content_type or b"application/json"))
         headers.append((b"content-length", b"%d" % len(answer.first)))
         await client.start(200, headers)
+        outcome.ending = Ending.COMPLETED
         await client.write(answer.first, more=False)
 
 
@@ -112,7 +118,6 @@ async def _relay_events(answer: Answer, cutter: sse.EventCutter, client: Client)
         failure = meter.end_events()
         if failure is not None:
             raise failure
-    await client.write(b"", more=False)
 
 
 async def _relay_chunks(answer: Answer, cutter: sse.EventCutter, client: Client) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import structlog
 
-from gateway.contracts.call import Call, Decision, Ending, Outcome
+from gateway.contracts.call import Call, Ending
 from gateway.contracts.plugin import CallTransform
 from gateway.contracts.policy import AdmissionPolicy, RoutingPolicy
 from gateway.dataplane.admission import Leases, admit
-from gateway.dataplane.bookkeeping import Bookkeeping
+from gateway.dataplane.bookkeeping import Bookkeeping, Entry
 from gateway.dataplane.forwarder import Forwarder, log_level_number
 from gateway.dataplane.placement import place
 from gateway.dataplane.relay import Client, relay
@@ -20,8 +20,6 @@ from gateway.errors import GatewayError, PolicyFailed, QueueTimeout, UpstreamTim
 from gateway.fleet.pool import Pool
 
 log = structlog.get_logger("moegate.serving")
-
-CLIENT_CLOSED_REQUEST = 499  # nginx's number; no client ever sees it
 
 
 class Serving:
@@ -49,17 +47,18 @@ class Serving:
 
     async def serve(self, call: Call, pool: Pool, client: Client) -> None:
         """Serve one call to its end. The client has its answer or its error when this returns."""
-        outcome, decision, leases = Outcome(ending=Ending.FAILED, status=0), Decision(), Leases()
+        entry, leases = Entry(self.books, call), Leases()
+        client.before_last(entry.write)
         try:
             try:
-                await self._run(call, pool, client, outcome, decision, leases)
+                await self._run(call, pool, client, entry, leases)
             except GatewayError as error:
-                await self._fail(call, client, outcome, error)
+                await self._fail(call, client, entry, error)
             except Exception:
                 log.exception("call crashed", call_id=call.call_id)
-                await self._fail(call, client, outcome, GatewayError("unexpected error"))
+                await self._fail(call, client, entry, GatewayError("unexpected error"))
         except asyncio.CancelledError:
-            outcome.ending, outcome.status, outcome.error_code = Ending.DISCONNECTED, CLIENT_CLOSED_REQUEST, None
+            entry.break_off()
             if not client.gone:
                 raise
             task = asyncio.current_task()
@@ -67,17 +66,15 @@ class Serving:
                 task.uncancel()
         finally:
             client.release()
-            outcome.total_seconds = time.monotonic() - call.received_at
             # First of all, as it does not wait: what comes after may be broken off by a stop that waits no longer.
-            self.books.write(call, outcome, decision)
+            entry.write()
             try:
-                await leases.settle(outcome)
+                await leases.settle(entry.outcome)
             finally:  # a cancellation that came meanwhile surfaces here
-                self.books.recording.put(call, outcome, decision)
+                self.books.recording.put(call, entry.outcome, entry.decision)
 
-    async def _run(
-        self, call: Call, pool: Pool, client: Client, outcome: Outcome, decision: Decision, leases: Leases
-    ) -> None:
+    async def _run(self, call: Call, pool: Pool, client: Client, entry: Entry, leases: Leases) -> None:
+        outcome, decision = entry.outcome, entry.decision
         for name, transform in self._transforms:
             try:
                 call = await transform.transform(call)
@@ -92,23 +89,19 @@ class Serving:
         outcome.admitted_seconds = time.monotonic() - call.received_at
         ranked = place(self._routing, call, pool, decision)
         outcome.placed_seconds = time.monotonic() - call.received_at
-        answer = await self._forwarder.forward(call, pool, ranked, outcome)
+        entry.answer = answer = await self._forwarder.forward(call, pool, ranked, outcome)
         try:
             outcome.first_byte_seconds = time.monotonic() - call.received_at
             outcome.attribution = tuple(each.record for each in answer.attribution if each.record)
             decision.chosen = answer.member.replica.name
             outcome.status = 200
             await relay(call, answer, client, outcome)
-            outcome.ending = Ending.COMPLETED
         finally:
             answer.close()
-            meter = answer.meter
-            outcome.usage, outcome.finish_reason = meter.usage, meter.finish_reason
-            outcome.streamed_events = meter.events
-            outcome.transforms = (*answer.request.transforms, *meter.transforms)
-            outcome.dropped_params = answer.request.dropped_params
 
-    async def _fail(self, call: Call, client: Client, outcome: Outcome, error: GatewayError) -> None:
+    async def _fail(self, call: Call, client: Client, entry: Entry, error: GatewayError) -> None:
+        entry.ask_meter()
+        outcome = entry.outcome
         outcome.ending = Ending.TIMED_OUT if isinstance(error, (QueueTimeout, UpstreamTimeout)) else Ending.FAILED
         outcome.error_code = error.code
         log.log(

@@ -36,6 +36,9 @@ class Line(Protocol):
     def start(self, status: int, headers: Headers) -> None:
         """Keep status and headers until the first piece of the body."""
 
+    async def ready(self) -> None:
+        """Wait while the client reads too slowly; what is written then leaves at once."""
+
     async def write(self, body: bytes, *, more: bool) -> None:
         """Send a piece of the body, which may be empty; waits while the client reads too slowly."""
 
@@ -47,7 +50,19 @@ class Exchange:
     then tells this cancellation from the server's own.
     """
 
-    __slots__ = ("_added", "_call_id", "_debug", "_line", "_receive", "_shape", "_task", "gone", "headers", "started")
+    __slots__ = (
+        "_added",
+        "_before_last",
+        "_call_id",
+        "_debug",
+        "_line",
+        "_receive",
+        "_shape",
+        "_task",
+        "gone",
+        "headers",
+        "started",
+    )
 
     def __init__(self, scope: HTTPScope, receive: Receive, shape: Shape, *, debug: bool = False) -> None:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -57,6 +72,7 @@ class Exchange:
         # Out of the state, which leads back to itself through it: then no call leaves work for the garbage collector.
         self._line: Line = scope["state"].pop("line")
         self._added: Headers = []
+        self._before_last: Callable[[], None] | None = None
         self._shape = shape
         self._debug = debug
         self._call_id: str = scope["state"]["call_id"]
@@ -106,7 +122,7 @@ class Exchange:
 
     def release(self) -> None:
         """Stop watching."""
-        self._task = None
+        self._task = self._before_last = None
         self._line.release()
 
     def _leave(self) -> None:
@@ -118,6 +134,10 @@ class Exchange:
         """Send these too, with whatever status comes."""
         self._added += headers
 
+    def before_last(self, hook: Callable[[], None]) -> None:
+        """Call this when the last piece of an answer or an error is about to leave, and only then."""
+        self._before_last = hook
+
     async def start(self, status: int, headers: Headers) -> None:
         """Send status and headers, together with the first piece of the body."""
         self._line.start(status, headers + self._added if self._added else headers)
@@ -125,6 +145,9 @@ class Exchange:
 
     async def write(self, body: bytes, *, more: bool) -> None:
         """Send a piece of the body; waits while the client reads too slowly."""
+        if not more and self._before_last is not None:
+            await self._line.ready()
+            self._before_last()
         await self._line.write(body, more=more)
 
     async def fail(self, error: GatewayError, outcome: Outcome | None = None) -> None:

@@ -146,6 +146,11 @@ class DirectLine:
             raise ValueError("a header of an answer holds CR, LF or NUL")
         self._head, self._whole = head + b"\r\n", whole
 
+    async def ready(self) -> None:
+        """Wait while the client reads too slowly; what is written then leaves at once."""
+        if self._cycle.flow.write_paused:
+            await self._cycle.flow.drain()
+
     async def write(self, body: bytes, *, more: bool) -> None:
         """Send a piece of the body, after the head if that is still here; waits while the client reads too slowly."""
         cycle = self._cycle

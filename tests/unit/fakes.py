@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 from gateway import Call, Capability, Launcher, Operation, Outcome, Probe, Replica, ReplicaState, UpstreamRequest, Usage
@@ -222,6 +222,10 @@ class FakeClient:
         self.complete = False
         self.failure: GatewayError | None = None
         self._write_gate = write_gate
+        self._before_last: Callable[[], None] | None = None
+
+    def before_last(self, hook: Callable[[], None]) -> None:
+        self._before_last = hook
 
     def add_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
         self.added += headers
@@ -233,6 +237,8 @@ class FakeClient:
     async def write(self, body: bytes, *, more: bool) -> None:
         if self._write_gate is not None:
             await self._write_gate.wait()
+        if not more and self._before_last is not None:
+            self._before_last()
         if body:
             self.writes.append(body)
         self.complete = not more

@@ -70,6 +70,9 @@ class FakeLine:
     def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self._messages.append({"type": "http.response.start", "status": status, "headers": headers})
 
+    async def ready(self) -> None:
+        pass
+
     async def write(self, body: bytes, *, more: bool) -> None:
         if self._leaving is not None and not more:
             self._leaving.cancel()

@@ -1,19 +1,10 @@
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Sequence
-from typing import Any
-
 import msgspec
 import pytest
 import structlog
 
-from gateway import Attribution, Call, Decision, Ending, Outcome, Replica, UpstreamRequest, Usage
-from gateway.dataplane.accounting import Accounting
-from gateway.dataplane.bookkeeping import Bookkeeping
-from gateway.dataplane.forwarder import Forwarder
-from gateway.dataplane.recording import Recording
-from gateway.dataplane.serving import Serving
+from gateway import Call, Decision, Ending, Replica, UpstreamRequest, Usage
 from gateway.errors import (
     InvalidRequest,
     QueueTimeout,
@@ -22,89 +13,11 @@ from gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from gateway.fleet.pool import PooledFleet
-from tests.unit.builders import make_call, make_pool, make_replica, until
-from tests.unit.fakes import EVENT_STREAM, FakeBackend, FakeClient, FakeConnections, FakeCounter, FakeResponse
+from tests.unit.builders import make_pool
+from tests.unit.fakes import FakeBackend, FakeResponse
+from tests.unit.gateway.dataplane.scene import Scene, stream
 
 DONE = b"data: [DONE]\n\n"
-
-
-class Lease:
-    def __init__(self, scene: Scene, gate: asyncio.Event | None = None) -> None:
-        self.scene, self.gate = scene, gate
-
-    def settle(self, outcome: Outcome) -> Awaitable[None] | None:
-        self.scene.settled.append(outcome)
-        return self.gate.wait() if self.gate is not None else None  # type: ignore[return-value]
-
-
-class Scene(Recording):
-    """One replica, one admission policy; every stage may be told to misbehave. It is its own recorder."""
-
-    def __init__(self, *replies: Any, replicas: int = 1, settle_gate: asyncio.Event | None = None) -> None:
-        super().__init__([])
-        self.recorded: list[tuple[Call, Outcome, Decision]] = []
-        self.settled: list[Outcome] = []
-        self.client = FakeClient()
-        self.replicas = [make_replica(name) for name in "abc"[:replicas]]
-        self.pool = make_pool(*self.replicas)
-        self.connections = FakeConnections(*replies)
-        self.fails: dict[str, Exception] = {}
-        self.settle_gate = settle_gate
-        self.serving = Serving(
-            transforms=[("transform", self)],
-            admission=[("admission", self)],
-            routing=[("routing", self)],
-            forwarder=Forwarder(
-                self.connections,  # type: ignore[arg-type]
-                PooledFleet([self.pool], []),
-                [("attribution", self)],
-                1_000,
-            ),
-            books=Bookkeeping(Accounting(FakeCounter()), (), self),
-        )
-
-    def put(self, call: Call, outcome: Outcome, decision: Decision) -> None:
-        self.recorded.append((call, outcome, decision))
-
-    def _maybe_fail(self, stage: str) -> None:
-        if stage in self.fails:
-            raise self.fails[stage]
-
-    async def transform(self, call: Call) -> Call:
-        self._maybe_fail("transform")
-        return msgspec.structs.replace(call, body=call.body + b"!")
-
-    async def admit(self, call: Call) -> Lease:
-        self._maybe_fail("admit")
-        return Lease(self, self.settle_gate)
-
-    def rank(self, call: Call, replicas: Sequence[Replica]) -> Sequence[Replica]:
-        self._maybe_fail("rank")
-        return replicas
-
-    def annotate(self, call: Call, replica: Replica) -> Attribution | None:
-        self._maybe_fail("annotate")
-        return None
-
-    async def serve(self, **call: Any) -> Outcome:
-        await self.serving.serve(make_call(**call), self.pool, self.client)
-        return self.outcome
-
-    @property
-    def outcome(self) -> Outcome:
-        (entry,) = self.recorded
-        return entry[1]
-
-    def check_settled_once(self) -> None:
-        assert len(self.settled) == len(self.recorded) == 1
-        assert self.settled[0] is self.outcome
-        assert [replica.in_flight for replica in self.replicas] == [0] * len(self.replicas)
-        assert self.client.released == 1
-
-
-def stream(*pieces: Any) -> FakeResponse:
-    return FakeResponse(headers=EVENT_STREAM, pieces=pieces)
 
 
 async def test_a_call_that_goes_well() -> None:
@@ -211,79 +124,6 @@ async def test_no_replica() -> None:
     outcome = await scene.serve()
     assert (outcome.status, outcome.error_code) == (503, "no_replica_available")
     assert len(scene.settled) == 1
-
-
-# Clients that leave, and the server's own end
-
-
-@pytest.mark.parametrize("where", ["before the first byte", "in the middle", "while it is written to"])
-async def test_a_client_that_leaves(where: str) -> None:
-    gate = asyncio.Event()
-    response = stream(gate) if where == "before the first byte" else stream(b"data: a\n\n", gate)
-    scene = Scene(response)
-    if where == "while it is written to":
-        scene.client = FakeClient(write_gate=gate)
-    task = asyncio.create_task(scene.serve(stream=True))
-    await until(lambda: response.waits != [] and (where == "before the first byte" or scene.client.started))
-    scene.client.gone = True
-    task.cancel()
-    outcome = await task
-    scene.check_settled_once()
-    assert (outcome.ending, outcome.status, outcome.error_code) == (Ending.DISCONNECTED, 499, None)
-    assert response.closed == 1
-    assert not task.cancelling()
-
-
-async def test_the_server_s_own_cancellation_goes_on_after_the_call_was_settled_and_recorded() -> None:
-    scene = Scene(stream(b"data: a\n\n", asyncio.Event()))
-    task = asyncio.create_task(scene.serve(stream=True))
-    await until(lambda: scene.client.started)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    scene.check_settled_once()
-
-
-async def test_a_cancellation_while_leases_are_settled_loses_neither_lease_nor_record() -> None:
-    gate = asyncio.Event()
-    scene = Scene(FakeResponse(pieces=[b"the answer"]), settle_gate=gate)
-    task = asyncio.create_task(scene.serve())
-    await until(lambda: len(scene.settled) == 1)
-    task.cancel()
-    await asyncio.sleep(0)
-    assert scene.recorded == []
-    gate.set()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    scene.check_settled_once()
-    assert scene.outcome.ending is Ending.COMPLETED
-
-
-async def test_a_client_that_left_while_it_was_told_of_a_failure() -> None:
-    scene = Scene(UpstreamUnreachable("dead"))
-
-    async def fail(error: Exception, outcome: Outcome) -> None:
-        scene.client.gone = True
-        raise asyncio.CancelledError
-
-    scene.client.fail = fail  # type: ignore[method-assign]
-    outcome = await scene.serve()
-    scene.check_settled_once()
-    assert (outcome.ending, outcome.status) == (Ending.DISCONNECTED, 499)
-
-
-async def test_what_ended_calls_have_left_to_do_is_waited_for_but_not_for_ever() -> None:
-    never, answered = asyncio.Event(), FakeResponse(pieces=[b"{}"])
-    scene = Scene(UpstreamTimeout("late"), answered, UpstreamTimeout("late"), never)
-    scene.pool = make_pool(*scene.replicas, backend=FakeBackend(must_be_told=True))
-    await scene.serve()
-    await scene.serving.finish(1)
-    assert answered.closed == 1
-    scene.recorded.clear()
-    await scene.serve()
-    async with asyncio.timeout(3):
-        await scene.serving.finish(1)
-    assert [sent.target for sent in scene.connections.sent] == [b"/generate", b"/abort"] * 2
 
 
 # The log

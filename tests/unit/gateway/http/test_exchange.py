@@ -133,3 +133,26 @@ async def test_a_failure_says_who_was_tried_and_what_was_changed() -> None:
         b"x-moegate-transforms": b"tool_ids",
         b"x-moegate-dropped-params": b"store",
     }
+
+
+async def test_before_the_last_piece_a_slow_client_is_waited_for_and_then_the_hook_runs() -> None:
+    scene, seen = Scene(), []
+
+    async def ready() -> None:
+        seen.append("ready")
+
+    scene.line.ready = ready  # type: ignore[method-assign]
+    scene.exchange.before_last(lambda: seen.append(f"hook after {len(scene.messages)}"))
+    await scene.exchange.start(200, [])
+    await scene.exchange.write(b"a", more=True)
+    assert seen == []
+    await scene.exchange.write(b"b", more=False)
+    assert seen == ["ready", "hook after 2"]
+    assert len(scene.messages) == 3
+
+
+async def test_the_hook_runs_before_an_error_too() -> None:
+    scene, seen = Scene(), []
+    scene.exchange.before_last(lambda: seen.append(scene.exchange.started))
+    await scene.exchange.fail(UpstreamBroken("cut"))
+    assert len(seen) == 1
