@@ -12,7 +12,8 @@ from pathlib import Path
 from tests.performance.machine import describe
 from tests.performance.measure import QUICK, Meter, Plan
 from tests.performance.report import Results, markdown
-from tests.performance.targets import STARTERS, Place, UnavailableError, pin_prefix
+from tests.performance.starters import STARTERS, USUAL
+from tests.performance.targets import Place, UnavailableError, pin_prefix
 from tests.support.scripted_engine.process import scripted_engine
 
 RESULTS = Path(__file__).parent / "results"
@@ -23,7 +24,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="about a minute, for a look; not for a claim")
     parser.add_argument("--rounds", type=int, help="interleaved rounds (5, or 2 when quick)")
-    parser.add_argument("--targets", default=",".join(STARTERS), help="comma-separated, from: %(default)s")
+    parser.add_argument("--targets", default=",".join(USUAL), help=f"comma-separated, from: {', '.join(STARTERS)}")
     parser.add_argument("--streams", type=int, help="paced streams at a time (200)")
     parser.add_argument("--pin", action="store_true", help="target on core 0; engine and generator on core 1")
     parser.add_argument("--out", type=Path, default=RESULTS)

@@ -16,7 +16,8 @@ import uvloop
 
 from tests.performance.remains import Remains, look
 from tests.performance.soak_load import Soak
-from tests.performance.targets import STARTERS, Place, Target, UnavailableError
+from tests.performance.starters import STARTERS
+from tests.performance.targets import Place, Target, UnavailableError
 from tests.support.scripted_engine.process import ScriptedEngine, scripted_engine
 
 QUIET_SECONDS = 20.0

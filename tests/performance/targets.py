@@ -2,14 +2,12 @@
 
 import http.client
 import os
-import secrets
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -167,60 +165,6 @@ def litellm(place: Place) -> Target:
     settings = "1 worker, log level ERROR, no keys, no database, no callbacks, no retries"
     url = f"http://127.0.0.1:{port}"
     return Target(proxy.name, url, process.pid, proxy.version, settings, streams=20, process=process)
-
-
-MOEGATE_CONFIG = """\
-server: {{host: 127.0.0.1, port: {port}}}
-database: sqlite:///{folder}/bench.db
-state: memory://
-models:
-  - name: kimi-k2
-    checkpoint:
-      id: moonshotai/Kimi-K2-Instruct
-      revision: main
-      weight_format: fp8-block
-      licence: kimi-k2
-      context_length: 131072
-    replicas:
-      - {{name: scripted, backend: vllm, url: "{engine}", max_concurrent: 100000}}
-policies:
-  admission: [{{use: concurrency_limit, per_key: 100000}}]
-  routing: [{{use: context_fit}}, {{use: least_loaded}}]
-  attribution: []
-plugins: [{{use: api_keys, keys: [{{name: bench, tenant: bench, secret: "{secret}"}}]}}, {{use: prometheus}}]
-"""
-
-
-def moegate_command() -> Path:
-    """Find the console script of the environment that runs the bench, or the one that was named."""
-    named = os.environ.get("MOEGATE_BENCH_COMMAND")
-    return Path(named) if named else Path(sys.executable).with_name("moegate")
-
-
-def moegate(place: Place) -> Target:
-    """Start moegate as a user would, with keys, concurrency limit, default routing and metrics."""
-    command = moegate_command()
-    if not command.is_file():
-        message = "no moegate command in this environment (make install)"
-        raise UnavailableError(message)
-    port, secret = free_port(), f"mg-bench-{secrets.token_urlsafe(24)}"
-    config = place.folder / "moegate.yaml"
-    config.write_text(
-        MOEGATE_CONFIG.format(port=port, folder=place.folder, engine=place.engine.url, secret=secret),
-    )
-    process = launch(place, [str(command), "serve", "--config", str(config), "--log-level", "warning"], port, "/readyz")
-    settings = "api_keys, concurrency_limit, context_fit, least_loaded, prometheus; 1 process"
-    headers = (f"authorization: Bearer {secret}",)
-    url = f"http://127.0.0.1:{port}"
-    return Target("moegate", url, process.pid, "working tree", settings, headers, process=process)
-
-
-STARTERS: dict[str, Callable[[Place], Target]] = {
-    "direct": direct,
-    "moegate": moegate,
-    "vllm-router": vllm_router,
-    "litellm": litellm,
-}
 
 
 def pin_prefix(core: int | None) -> tuple[str, ...]:

@@ -1,0 +1,112 @@
+"""Starts moegate as users run it: as it comes, with nothing on, and with everything that governs calls."""
+
+import os
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.performance.targets import Place, Target, UnavailableError, free_port, launch
+
+CONFIG = """\
+server: {{host: 127.0.0.1, port: {port}, anonymous: {anonymous}}}
+database: sqlite:///{folder}/bench.db
+state: memory://
+models:
+  - name: kimi-k2
+    checkpoint:
+      id: moonshotai/Kimi-K2-Instruct
+      revision: main
+      weight_format: fp8-block
+      licence: kimi-k2
+      context_length: 131072
+    prices: {{input: 0.6, output: 2.5, currency: USD}}
+    replicas:
+      - {{name: scripted, backend: vllm, url: "{engine}", max_concurrent: 100000}}
+"""
+USUAL = """\
+policies:
+  admission: [{{use: concurrency_limit, per_key: 100000}}]
+  routing: [{{use: context_fit}}, {{use: least_loaded}}]
+  attribution: []
+plugins: [{{use: api_keys, keys: [{{name: bench, tenant: bench, secret: "{secret}"}}]}}, {{use: prometheus}}]
+"""
+BARE = """\
+policies:
+  admission: []
+  routing: [{use: context_fit}, {use: least_loaded}]
+  attribution: []
+plugins: [{use: prometheus}]
+"""
+# Wide enough that nothing is refused; of five kinds, so that no two of them are counted in one go.
+GOVERNED = """\
+policies:
+  admission:
+    - use: quotas
+      limits:
+        - {name: requests, dimension: requests, amount: 100000000, every: minute}
+        - {name: tokens, dimension: total_tokens, amount: 100000000000, every: minute, per: [tenant]}
+        - {name: day, dimension: total_tokens, amount: 100000000000, every: day, window: calendar, per: [tenant]}
+        - {name: spend, dimension: cost, amount: 1000000, every: month, window: calendar, per: [tenant]}
+        - {name: calls, dimension: concurrent_calls, amount: 100000}
+  routing: [{use: context_fit}, {use: least_loaded}]
+  attribution: []
+plugins: [{use: tenants}, {use: prometheus}, {use: ledger, path: ledger}]
+"""
+
+
+def moegate_command() -> Path:
+    """Find the console script of the environment that runs the bench, or the one that was named."""
+    named = os.environ.get("MOEGATE_BENCH_COMMAND")
+    command = Path(named) if named else Path(sys.executable).with_name("moegate")
+    if not command.is_file():
+        message = "no moegate command in this environment (make install)"
+        raise UnavailableError(message)
+    return command
+
+
+def start(place: Place, name: str, policies: str, settings: str, secret: str | None) -> Target:
+    """Start a gateway with its first part of the configuration filled in, and these policies."""
+    command, port = moegate_command(), free_port()
+    config = place.folder / "moegate.yaml"
+    first = CONFIG.format(
+        port=port, folder=place.folder, engine=place.engine.url, anonymous="true" if secret is None else "false"
+    )
+    config.write_text(first + policies)
+    if secret == "":
+        secret = stored_key(command, config)
+    process = launch(place, [str(command), "serve", "--config", str(config), "--log-level", "warning"], port, "/readyz")
+    headers = () if secret is None else (f"authorization: Bearer {secret}",)
+    return Target(name, f"http://127.0.0.1:{port}", process.pid, "working tree", settings, headers, process=process)
+
+
+def stored_key(command: Path, config: Path) -> str:
+    """Make a tenant with a key in the database."""
+    for arguments in (["tenants", "create", "bench"], ["keys", "create", "bench", "--tenant", "bench"]):
+        done = subprocess.run(
+            [str(command), *arguments, "--config", str(config)],
+            cwd=config.parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+    return done.stdout.strip()
+
+
+def moegate(place: Place) -> Target:
+    """Start moegate with keys, concurrency limit, routing and metrics."""
+    secret = f"mg-bench-{secrets.token_urlsafe(24)}"
+    settings = "api_keys, concurrency_limit, context_fit, least_loaded, prometheus; 1 process"
+    return start(place, "moegate", USUAL.format(secret=secret), settings, secret)
+
+
+def moegate_bare(place: Place) -> Target:
+    """Start moegate for anybody, with routing and metrics and nothing else."""
+    return start(place, "moegate-bare", BARE, "anonymous, context_fit, least_loaded, prometheus; 1 process", None)
+
+
+def moegate_governed(place: Place) -> Target:
+    """Start moegate with keys in SQL, five limits, the ledger, routing and metrics."""
+    settings = "tenants (SQLite), quotas with 5 limits, ledger, context_fit, least_loaded, prometheus; 1 process"
+    return start(place, "moegate-governed", GOVERNED, settings, "")
