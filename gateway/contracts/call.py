@@ -177,7 +177,7 @@ class Outcome(Struct, kw_only=True):
         usage: None if no engine has worked on the call.
         usage_estimated: the engine did not tell all of it, because it failed or the client left; the rest is the
             gateway's count of what was really sent and produced.
-        cost_nanos: billionths of the currency of the model's prices; None where it has none.
+        cost_nanos: billionths of the currency of the model's prices; None where it has none, 0 if no engine has worked.
         checkpoint: the weights that served it, or were about to.
         attribution: what the attribution policies want recorded.
         admitted_seconds: when the last admission policy let it pass; waiting in a queue is before that.

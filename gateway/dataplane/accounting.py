@@ -32,6 +32,7 @@ class Accounting:
         """Fill in usage, whether it is estimated, and cost."""
         if not _worked(outcome) or call.operation in _FREE:
             outcome.usage = None
+            outcome.cost_nanos = 0 if call.model.prices is not None else None
             return
         usage = outcome.usage if outcome.usage is not None else Usage()
         if usage.prompt_tokens is None:

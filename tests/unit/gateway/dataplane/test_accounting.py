@@ -89,3 +89,9 @@ def test_cost_goes_by_class(cached_price: float | None, nanos: int) -> None:
 def test_without_prices_there_is_no_cost() -> None:
     outcome, _ = completed(usage=Usage(prompt_tokens=5, completion_tokens=2))
     assert outcome.cost_nanos is None
+
+
+def test_what_no_engine_worked_on_costs_nothing_where_there_are_prices() -> None:
+    call = make_call(model=Model("k2", (), CHECKPOINT, prices=Prices(input=0.6, output=2.5)))
+    outcome, _ = completed(call, ending=Ending.FAILED, status=429, attempts=())
+    assert outcome.cost_nanos == 0
