@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -18,9 +19,11 @@ import uvicorn
 from gateway import config_file
 from gateway.composition.runtime import Runtime, build_runtime
 from gateway.errors import ConfigError, GatewayError
+from gateway.http.crowd import Crowd, affordable
 from gateway.http.edge import Edge
 from gateway.http.protocol import PatientProtocol
 from gateway.registry import Registry
+from gateway.settings import ServerSettings
 from gateway.shared import SharedObjects
 
 log = structlog.get_logger("moegate.app")
@@ -28,6 +31,10 @@ log = structlog.get_logger("moegate.app")
 WATCH_SECONDS = 1.0
 BACKLOG = 2048
 CATCH_UP_SECONDS = 5.0
+AT_START_ONLY = (
+    *("host", "port", "grace_seconds", "keep_alive_seconds"),
+    *("max_connections", "max_connections_per_client", "head_seconds"),
+)
 
 OnServing = Callable[[Runtime], Coroutine[None, None, None]]
 """Called once when the gateway serves; engines may still be starting."""
@@ -78,7 +85,7 @@ class Application:
         server = _Server(
             uvicorn.Config(
                 edge,
-                http=PatientProtocol,
+                http=partial(PatientProtocol, crowd=_crowd(settings)),  # type: ignore[arg-type]  # called like a class
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -86,6 +93,7 @@ class Application:
                 server_header=False,
                 proxy_headers=False,  # nothing here asks for a client's address
                 timeout_graceful_shutdown=math.ceil(settings.grace_seconds),
+                timeout_keep_alive=math.ceil(settings.keep_alive_seconds),
                 backlog=BACKLOG,
             )
         )
@@ -120,8 +128,9 @@ class Application:
                 return
             old = edge_runtime(edge)
             new, now = runtime.settings.server, old.settings.server
-            if (new.host, new.port, new.grace_seconds) != (now.host, now.port, now.grace_seconds):
-                log.warning("a change of server.host, port or grace_seconds takes a restart")
+            changed = [name for name in AT_START_ONLY if getattr(new, name) != getattr(now, name)]
+            if changed:
+                log.warning("some changes take a restart", settings=[f"server.{name}" for name in changed])
             runtime.start()
             await _catch_up(runtime, old)
             edge.current = runtime
@@ -155,6 +164,13 @@ class Application:
         finally:
             for number in handlers:
                 loop.remove_signal_handler(number)
+
+
+def _crowd(settings: ServerSettings) -> Crowd:
+    most = affordable(settings.max_connections)
+    if most < settings.max_connections:
+        log.warning("fewer connections than configured: the limit of open files is too low", connections=most)
+    return Crowd(most, most_per_client=settings.max_connections_per_client, head_seconds=settings.head_seconds)
 
 
 class _Server(uvicorn.Server):

@@ -11,6 +11,7 @@
     │   ├── RequestTimedOut         408
     │   ├── BodyTooLarge            413
     │   └── QuotaExceeded           429
+    ├── TooManyConnections          503
     ├── NoReplicaAvailable          503
     ├── QueueTimeout                504
     ├── UpstreamError               the message is for the log; the client gets `public_message`
@@ -147,6 +148,19 @@ class QuotaExceeded(ClientError):
     status = 429
     code = "quota_exceeded"
     type = "rate_limit_error"
+
+
+class TooManyConnections(GatewayError):
+    """The gateway, or this client, has as many connections as the configuration allows."""
+
+    status = 503
+    code = "too_many_connections"
+    log_level = "warning"
+
+    @property
+    def public_message(self) -> str:
+        """The message as it is."""
+        return self.message
 
 
 class NoReplicaAvailable(GatewayError):

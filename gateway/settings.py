@@ -30,6 +30,10 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Attributes:
         max_body_bytes: a longer request is refused with 413 before it is read whole.
         body_seconds: how long a client may take to send its body.
+        head_seconds: how long from its connection, or from a request's first byte, to the end of the request's head.
+        keep_alive_seconds: how long a connection may wait for its next request; longer than a load balancer's own.
+        max_connections: of all clients at a time, as far as the system's limit of open files allows; others get 503.
+        max_connections_per_client: of one address; null where a load balancer makes them all.
         grace_seconds: how long calls in flight may take to end once a stop was asked for.
         anonymous: serve callers that no authenticator knows, as tenant `anonymous`. For a closed machine only.
         debug: add the engine's own words to errors. Never for a gateway that others use.
@@ -39,6 +43,10 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     port: Port = 8080
     max_body_bytes: Annotated[int, Meta(ge=1_024)] = 33_554_432
     body_seconds: Seconds = 60.0
+    head_seconds: Seconds = 10.0
+    keep_alive_seconds: Seconds = 75.0
+    max_connections: Annotated[int, Meta(ge=1)] = 10_000
+    max_connections_per_client: Annotated[int, Meta(ge=1)] | None = None
     grace_seconds: Seconds = 30.0
     anonymous: bool = False
     debug: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import deque
 from collections.abc import Callable
@@ -9,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from gateway.errors import GatewayError, RequestTimedOut, TooManyConnections
+from gateway.http import errors
+from gateway.http.crowd import Crowd
 from gateway.http.errors import Headers
+from gateway.http.shapes import OPENAI
 
 if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -23,26 +28,44 @@ _UPGRADE = re.compile(rb"(?i)\r\nupgrade:")
 class PatientProtocol(HttpToolsProtocol):
     """What llhttp and uvicorn leave to others.
 
-    Neither bounds request line and headers: without this, anyone could fill the memory. And httptools skips the body of
-    a request that offers an upgrade, which Java's own client does with every first one (`Upgrade: h2c`).
+    Neither bounds request line and headers, the time that they take, or the number of connections: without this, anyone
+    could fill the memory. And httptools skips the body of a request that offers an upgrade, which Java's own client does
+    with every first one (`Upgrade: h2c`).
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, crowd: Crowd, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._crowd = crowd
+        self._welcome = True
+        self._patience: asyncio.TimerHandle | None = None
         self._in_head = True
         self._in_body = False
         self._head_bytes = 0
         self._lines: deque[DirectLine] = deque()  # one, but for clients that send the next request before the answer
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Let it in, if there is room."""
+        super().connection_made(transport)
+        self._welcome = self._crowd.enter(self._address)
+        if not self._welcome and self._crowd.overrun:
+            transport.abort()
+        else:
+            self._expect_head()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the call that is being served; uvicorn itself tells the request that came last, which may be another."""
         super().connection_lost(exc)
+        self._crowd.leave(self._address)
+        self._forget_head()
         for line in self._lines:
             line.lose()
         self._lines.clear()
 
     def data_received(self, data: bytes) -> None:
         """Count while the head is not complete; what came with its end is bounded by the size of one read."""
+        if not self._welcome:  # said only now: an answer before the request would be lost with a reset
+            self._turn_away(TooManyConnections("There are too many connections here.", retry_after_seconds=1))
+            return
         if not self._in_body and b"pgrade:" in data:
             data = _deaf_to_upgrades(data)
         super().data_received(data)
@@ -50,6 +73,8 @@ class PatientProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self.send_400_response("The head of the request is too long.")
+            elif self._patience is None:
+                self._expect_head()
 
     def on_message_begin(self) -> None:
         """A head begins."""
@@ -59,6 +84,7 @@ class PatientProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is complete, and uvicorn has made a task of it that has not run yet."""
         self._in_head, self._in_body = False, True
+        self._forget_head()
         super().on_headers_complete()
         line = DirectLine(self.cycle)
         self.cycle.scope["state"]["line"] = line
@@ -70,6 +96,36 @@ class PatientProtocol(HttpToolsProtocol):
         """The next bytes begin another head."""
         self._in_body = False
         super().on_message_complete()
+
+    @property
+    def _address(self) -> str:
+        return self.client[0] if self.client else ""
+
+    def _expect_head(self) -> None:
+        self._patience = self.loop.call_later(self._crowd.head_seconds, self._lose_patience)
+
+    def _forget_head(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _lose_patience(self) -> None:
+        self._patience = None
+        if self._head_bytes:
+            self._turn_away(RequestTimedOut("The head of the request took too long."))
+        else:
+            self.transport.close()
+
+    def _turn_away(self, error: GatewayError) -> None:
+        """Answer without a call, in OpenAI's words as these are the commonest, and close."""
+        if self.transport.is_closing():
+            return
+        told = errors.told(error)
+        body = OPENAI.body(told, "")
+        headers = [*errors.headers_of(error), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+        head = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.transport.write(STATUS_LINE[told.status] + head + b"\r\n" + body)
+        self.transport.close()
 
 
 class DirectLine:

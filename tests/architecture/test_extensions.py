@@ -116,6 +116,8 @@ def test_seconds_bytes_and_ports_say_so_in_their_names() -> None:
         "input",
         "max_attempts",
         "max_concurrent",
+        "max_connections",
+        "max_connections_per_client",
         "max_queued",
         "output",
         "per_key",

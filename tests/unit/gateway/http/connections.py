@@ -9,6 +9,7 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
+from gateway.http.crowd import Crowd
 from gateway.http.protocol import DirectLine, PatientProtocol
 from tests.unit.builders import until
 
@@ -24,11 +25,14 @@ class Transport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written: list[bytes] = []
-        self.closed = False
+        self.closed = self.aborted = False
         self.reading = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written.append(bytes(data))
+
+    def abort(self) -> None:
+        self.closed = self.aborted = True
 
     def close(self) -> None:
         self.closed = True
@@ -46,7 +50,7 @@ class Transport(asyncio.Transport):
 class Connection:
     """One connection to an application that does what a test says with the line of each request."""
 
-    def __init__(self, *serve: Serve) -> None:
+    def __init__(self, *serve: Serve, crowd: Crowd | None = None) -> None:
         self.lines: list[DirectLine] = []
         self.served = 0
         self._serve = list(serve)
@@ -57,12 +61,12 @@ class Connection:
             await self._serve[len(self.lines) - 1](line)
             self.served += 1
 
-        config = uvicorn.Config(app, http=PatientProtocol, ws="none", lifespan="off", log_config=None)
+        config = uvicorn.Config(app, ws="none", lifespan="off", log_config=None)
         config.load()
         state = ServerState()
         state.default_headers = [DATE]
         self.transport = Transport()
-        self.protocol = PatientProtocol(config=config, server_state=state, app_state={})
+        self.protocol = PatientProtocol(config=config, server_state=state, app_state={}, crowd=crowd or Crowd(10))
         self.protocol.connection_made(self.transport)
 
     async def ask(self, request: bytes = POST + b"content-length: 2\r\n\r\n{}", served: int = 1) -> list[bytes]:
