@@ -29,6 +29,7 @@ from gateway.contracts.call import (
 )
 from gateway.contracts.database import Database, Schema
 from gateway.contracts.introspection import Fact, FactName, Introspection, Introspective, NativeContinuation
+from gateway.contracts.metrics import Histogram, Metered, Metric, MetricKind
 from gateway.contracts.plugin import (
     Authenticator,
     BuildContext,
@@ -44,11 +45,20 @@ from gateway.contracts.plugin import (
     ReplicaAccess,
     RouteProvider,
     Service,
+    TenantDirectory,
 )
 from gateway.contracts.policy import AdmissionPolicy, Attribution, AttributionPolicy, Lease, RoutingPolicy
 from gateway.contracts.quota import Dimension, Limit, Subject
 from gateway.contracts.secret import Secret
-from gateway.contracts.store import Budget, BudgetStore, Exchange, Grant, StoreSettings, StoreUnavailable
+from gateway.contracts.store import (
+    Budget,
+    BudgetStore,
+    Exchange,
+    Grant,
+    LocalBudgetStore,
+    StoreSettings,
+    StoreUnavailable,
+)
 from gateway.contracts.tokens import TokenCounter
 from gateway.hookspecs import hookimpl
 
@@ -77,6 +87,7 @@ __all__ = [
     "FactName",
     "Fleet",
     "Grant",
+    "Histogram",
     "Introspection",
     "Introspective",
     "Journal",
@@ -86,7 +97,11 @@ __all__ = [
     "Launcher",
     "Lease",
     "Limit",
+    "LocalBudgetStore",
     "Meter",
+    "Metered",
+    "Metric",
+    "MetricKind",
     "Model",
     "NativeContinuation",
     "NoSettings",
@@ -110,6 +125,7 @@ __all__ = [
     "StoreSettings",
     "StoreUnavailable",
     "Subject",
+    "TenantDirectory",
     "TokenCounter",
     "UpstreamRequest",
     "Usage",

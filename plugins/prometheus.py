@@ -1,16 +1,20 @@
-"""Counts calls for Prometheus and shows them at `/metrics`; labels are bounded by the configuration, never by callers."""
+"""Counts calls for Prometheus and shows them, and what extensions count, at `/metrics`; no caller can make a label."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar, cast
+import itertools
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from litestar import Response, get
 from msgspec import Struct
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import Histogram as PrometheusHistogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import Metric as Family
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from gateway import (
     BuildContext,
@@ -18,6 +22,9 @@ from gateway import (
     Decision,
     Extension,
     Fleet,
+    Histogram,
+    Metric,
+    MetricKind,
     Outcome,
     Recorder,
     ReplicaState,
@@ -25,13 +32,12 @@ from gateway import (
     Usage,
     hookimpl,
 )
+from gateway.contracts.metrics import SECONDS
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
 
-MetricT = TypeVar("MetricT", Counter, Histogram)
-
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+MetricT = TypeVar("MetricT", Counter, PrometheusHistogram)
 
 # Callers choose the names of parameters; those of the APIs become labels, all others share one.
 KNOWN_PARAMS = frozenset({
@@ -65,7 +71,7 @@ class Counters:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._children: dict[tuple[int | str, ...], Counter | Histogram] = {}
+        self._children: dict[tuple[int | str, ...], Counter | PrometheusHistogram] = {}
         placed = ("model", "operation", "replica")
         self.calls = Counter(
             "moegate_calls", "Calls by how they ended.", (*placed, "ending", "error"), registry=self.registry
@@ -92,12 +98,14 @@ class Counters:
             registry=self.registry,
         )
         self.events = Counter("moegate_streamed_events", "Stream events relayed.", ("replica",), registry=self.registry)
-        self.total = Histogram("moegate_call_seconds", "Whole calls.", placed, buckets=_SECONDS, registry=self.registry)
-        self.first_byte = Histogram(
+        self.total = PrometheusHistogram(
+            "moegate_call_seconds", "Whole calls.", placed, buckets=SECONDS, registry=self.registry
+        )
+        self.first_byte = PrometheusHistogram(
             "moegate_first_byte_seconds",
             "From a call's arrival to its first byte from an engine.",
             placed,
-            buckets=_SECONDS,
+            buckets=SECONDS,
             registry=self.registry,
         )
 
@@ -116,7 +124,7 @@ class FleetCollector(Collector):
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[Family]:
         """Yield the gauges."""
         in_flight = GaugeMetricFamily("moegate_replica_in_flight", "Calls in flight.", labels=("model", "replica"))
         slots = GaugeMetricFamily("moegate_replica_slots", "max_concurrent.", labels=("model", "replica"))
@@ -131,7 +139,7 @@ class FleetCollector(Collector):
         yield from (in_flight, slots, state)
         yield from self._loads()
 
-    def _loads(self) -> Iterator[Metric]:
+    def _loads(self) -> Iterator[Family]:
         """What the engines say of themselves; an engine that does not say, or is not ready, has no sample."""
         labels = ("model", "replica")
         running = GaugeMetricFamily("moegate_replica_running", "Requests the engine works on.", labels=labels)
@@ -156,13 +164,56 @@ class FleetCollector(Collector):
         yield from (running, waiting, kv_use, hits)
 
 
+class ExtensionsCollector(Collector):
+    """What extensions have counted, at the moment of a scrape.
+
+    Args:
+        taken: names that stand on the page already; a second family of one name would spoil the whole page.
+    """
+
+    def __init__(self, gather: Callable[[], Iterable[Metric]], taken: Container[str]) -> None:
+        self._gather = gather
+        self._taken = taken
+
+    def collect(self) -> Iterator[Family]:
+        """Yield each metric in Prometheus' own form."""
+        return (_family(metric) for metric in self._gather() if metric.name not in self._taken)
+
+
+def _family(metric: Metric) -> Family:
+    made = {
+        MetricKind.COUNTER: CounterMetricFamily,
+        MetricKind.GAUGE: GaugeMetricFamily,
+        MetricKind.HISTOGRAM: HistogramMetricFamily,
+    }[metric.kind]
+    family: Any = made(metric.name, metric.help, labels=metric.labels)
+    for values, sample in metric.samples.items():
+        if isinstance(sample, Histogram):
+            family.add_metric(values, *_classes(sample))
+        else:
+            family.add_metric(values, sample)
+    return cast("Family", family)
+
+
+def _classes(sample: Histogram) -> tuple[list[tuple[str, float]], float]:
+    bounds = [*map(floatToGoString, sample.bounds), "+Inf"]
+    return list(zip(bounds, itertools.accumulate(sample.counts), strict=True)), sample.sum
+
+
 class Prometheus:
     """The recorder, and the provider of the one route that shows what it recorded."""
 
-    def __init__(self, settings: PrometheusSettings, counters: Counters, fleet: Fleet) -> None:
+    def __init__(
+        self,
+        settings: PrometheusSettings,
+        counters: Counters,
+        fleet: Fleet,
+        gather: Callable[[], Iterable[Metric]] = tuple,
+    ) -> None:
         self._counters = counters
-        self._fleet = CollectorRegistry()
-        self._fleet.register(FleetCollector(fleet))
+        own = (counters.registry, FleetCollector(fleet))
+        taken = frozenset(family.name for collector in own for family in collector.collect())
+        self._collectors: tuple[Collector, ...] = (*own, ExtensionsCollector(gather, taken))
         self._settings = settings
 
     async def record(self, call: Call, outcome: Outcome, decision: Decision) -> None:
@@ -209,14 +260,14 @@ class Prometheus:
 
         @get(self._settings.path, opt={"public": self._settings.public}, name="metrics", sync_to_thread=False)
         def metrics() -> Response[bytes]:
-            body = generate_latest(self._counters.registry) + generate_latest(self._fleet)
+            body = b"".join(map(generate_latest, self._collectors))
             return Response(body, media_type=CONTENT_TYPE_LATEST)
 
         return [metrics]
 
 
 def _build(settings: PrometheusSettings, context: BuildContext) -> Prometheus:
-    return Prometheus(settings, context.shared(("prometheus",), Counters), context.fleet)
+    return Prometheus(settings, context.shared(("prometheus",), Counters), context.fleet, context.metrics)
 
 
 # One object for both hooks: it is built once, and the routes show what the recorder counted.

@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from gateway.composition.directories import Directories
+from gateway.composition.metrics import Meters
 from gateway.composition.state import SharedState
 from gateway.config_file import Path
 from gateway.contracts.call import Model
 from gateway.contracts.database import Database
+from gateway.contracts.metrics import Metric
 from gateway.contracts.plugin import Extension, Fleet
 from gateway.contracts.store import BudgetStore
 from gateway.errors import ConfigError
@@ -29,6 +32,8 @@ class Builder:
         self.validator = validator
         self.held: list[Key] = []
         self.models: Sequence[Model] = ()
+        self.meters = Meters()
+        self.directory = Directories()
         self._fleet: Fleet | None = None
         self._state: SharedState | None = None
         self._shared = shared
@@ -70,6 +75,10 @@ class Builder:
         """The token counter, with all that it has learnt."""
         return self.shared(("tokens",), LearnedCounter)
 
+    def metrics(self) -> list[Metric]:
+        """What all that was built has counted; see `BuildContext.metrics`."""
+        return self.meters.gather()
+
     def shared(self, key: Key, create: Callable[[], T]) -> T:
         """An object that outlives a reload; see `BuildContext.shared`."""
         found = self._shared.hold(key, create)
@@ -87,10 +96,14 @@ class Builder:
         if valid is INVALID:
             return None
         try:
-            return extension.build(valid, self)
+            built = extension.build(valid, self)
         except ConfigError as error:
             for problem in error.problems:
                 self.validator.problem(path, problem)
         except Exception as error:  # noqa: BLE001 - a stranger's plugin; its fault belongs in the list with the others
             self.validator.problem(path, f"{extension.name} cannot be built: {error!r}")
+        else:
+            self.meters.add(extension.name, built)
+            self.directory.add(built)
+            return built
         return None

@@ -39,7 +39,9 @@ class SharedState:
             ConfigError: no plugin gives such a store, or it cannot be built.
         """
         if self._store is None:
-            self._store = self._builder.shared(("store", self._settings.state.reveal()), self._build_store)
+            url = self._settings.state.reveal()
+            self._store = self._builder.shared(("store", url), self._build_store)
+            self._builder.meters.add(url.partition("://")[0], self._store)  # an earlier runtime may have built it
         return self._store
 
     def _build_store(self) -> BudgetStore:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from msgspec import Struct
 
 from gateway.contracts.backend import Backend, LaunchPlan, Probe, Replica, ReplicaState
 from gateway.contracts.call import Call, Decision, Model, Outcome, Principal
 from gateway.contracts.database import Database
+from gateway.contracts.metrics import Metric
 from gateway.contracts.store import BudgetStore
 from gateway.contracts.tokens import TokenCounter
 
@@ -76,6 +77,13 @@ class BuildContext(Protocol):
     @property
     def store(self) -> BudgetStore:
         """Budgets that are shared with the other nodes; this process's own where `state` is `memory://`."""
+
+    @property
+    def directory(self) -> TenantDirectory:
+        """What is known of tenants, for authenticators that know callers by name alone; to be asked call by call."""
+
+    def metrics(self) -> Sequence[Metric]:
+        """What all that was built has counted until now, for exporters; see `Metered`. Whole only once all is built."""
 
     def shared(self, key: tuple[str, ...], create: Callable[[], T]) -> T:
         """An object that outlives a reload: the next runtime that asks with an equal key gets the same one.
@@ -165,6 +173,21 @@ class Authenticator(Protocol):
         Raises:
             Unauthenticated: the credentials are of this authenticator's kind, and wrong. The others are asked all the
                 same; the first refusal stands if none knows the caller.
+        """
+
+
+@runtime_checkable
+class TenantDirectory(Protocol):
+    """Knows what tenants and teams are given. Whatever a plugin builds may be one; an authenticator asks it or does not."""
+
+    def entitled(self, principal: Principal) -> Principal:
+        """Return a caller with what its tenant and team are given beside its own: limits, and fewer models or scopes.
+
+        The same object where the tenant is not known, and each time the same for the same caller until something
+        changes. No I/O: it is on the call's way.
+
+        Raises:
+            GatewayError: its tenant or its team is not let in, or that cannot be known now.
         """
 
 

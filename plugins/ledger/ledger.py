@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, ClassVar
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway import BuildContext, Call, Decision, Outcome
+from gateway import BuildContext, Call, Decision, Metric, Outcome
 from gateway.errors import ConfigError, GatewayError
 from plugins.ledger.frames import encode_frame
+from plugins.ledger.metrics import metrics_of
 from plugins.ledger.retention import retain
 from plugins.ledger.routes import handlers
 from plugins.ledger.row import encode_row, row_of
@@ -162,6 +163,10 @@ class Ledger:
                 await self.shipper.ship_own(self._store)
         except OUTAGES as error:
             log.warning("the journal stays for the next start", reason=type(error).__name__)
+
+    def metrics(self) -> list[Metric]:
+        """How it is."""
+        return metrics_of(self.writer, self.shipper)
 
     @property
     def handlers(self) -> Sequence[ControllerRouterHandler]:

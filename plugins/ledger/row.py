@@ -29,6 +29,7 @@ class CallRow(Struct, array_like=True, tag="c", gc=False):
         cost_nanos: billionths of the currency; None where the model has no prices.
         queue_us, first_byte_us, total_us: microseconds since the call was received; None for what was never reached.
         arm: of an experiment.
+        max_tokens: the most that the call asked for, of each answer; None if it did not say, or the row is of before 0002.
     """
 
     call_id: str
@@ -61,6 +62,7 @@ class CallRow(Struct, array_like=True, tag="c", gc=False):
     arm: str
     attribution: str
     streamed: bool
+    max_tokens: int | None = None
 
 
 class GapRow(Struct, array_like=True, tag="g", gc=False):
@@ -124,6 +126,7 @@ def row_of(call: Call, outcome: Outcome, clock: Callable[[], float] = time.time)
         "",
         "; ".join(attribution)[:MOST_ATTRIBUTION_CHARACTERS] if attribution else "",
         call.stream,
+        call.max_tokens,
     )
 
 

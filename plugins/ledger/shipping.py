@@ -36,6 +36,10 @@ class Writer(Protocol):
     def end(self) -> Position:
         """Up to here frames are whole."""
 
+    @property
+    def segment_bytes(self) -> int:
+        """How long a whole segment is."""
+
     def forget_before(self, segment: int) -> None:
         """Segments before this one are gone."""
 
@@ -93,6 +97,17 @@ class Shipper:
         self._position: Position | None = None
         self._failures = 0
         self._failed_at: tuple[str, Position] | None = None
+        self._whole_at = clock()
+
+    def waiting_bytes(self) -> int:
+        """Of this process's journal, what the database has not; segments between count as full."""
+        end, begin = self._writer.end, self._position or Position()
+        segments = max(end.segment - max(begin.segment, 1), 0)
+        return max(segments * self._writer.segment_bytes + end.offset - begin.offset, 0)
+
+    def lag_seconds(self) -> float:
+        """How long ago the database had all that this process has written; 0 while it has."""
+        return max(self._clock() - self._whole_at, 0.0) if self.waiting_bytes() else 0.0
 
     async def ship_own(self, store: Store) -> None:
         """Take all that this process has written until now.
@@ -109,6 +124,7 @@ class Shipper:
             while self._position < self._writer.end:
                 self._position, _ = await self._ship(store, folder, self._position, self._writer.end)
                 self._writer.forget_before(self._position.segment)
+            self._whole_at = self._clock()
 
     async def ship_others(self, store: Store) -> int:
         """Take the journals of processes that are gone; how many there were.

@@ -62,6 +62,7 @@ calls = Table(
     Column("status", SmallInteger, nullable=False),
     *_texts("ending", "error_code", "finish_reason", "arm", "attribution"),
     Column("streamed", Boolean, nullable=False),
+    *_numbers("max_tokens"),
     Index("ledger_calls_received_at", "received_at"),
     Index("ledger_calls_tenant", "tenant", "received_at"),
 )

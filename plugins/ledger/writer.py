@@ -41,6 +41,7 @@ class JournalWriter:
         self.lost = 0
         self.refused = 0
         self.written = 0
+        self.segment_bytes = settings.segment_bytes
         self.syncing = Syncing()
         self._settings = settings
         self._clock = clock
@@ -66,6 +67,11 @@ class JournalWriter:
     def bytes_on_disk(self) -> int:
         """How long the journal is, in whole segments but for the last."""
         return max(self._segment - self._first_segment, 0) * self._settings.segment_bytes + self._size
+
+    @property
+    def unwritten(self) -> int:
+        """Frames that wait in memory."""
+        return len(self._waiting)
 
     @property
     def refusing(self) -> bool:

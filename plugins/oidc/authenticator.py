@@ -16,7 +16,8 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from gateway import BuildContext, Principal
+from gateway import BuildContext, Metric, Principal
+from gateway.contracts.metrics import Samples, gauge
 from gateway.errors import GatewayError, Unauthenticated
 from plugins.oidc.claims import ClaimReader, Unsuited
 from plugins.oidc.fetching import Fetcher
@@ -72,17 +73,36 @@ class Oidc:
 
     Args:
         clock: seconds since 1970, as tokens count them.
+        entitled: gives a caller what its tenant has; see `TenantDirectory`.
     """
 
-    def __init__(self, settings: OidcSettings, source: KeySource, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: OidcSettings,
+        source: KeySource,
+        clock: Callable[[], float] = time.time,
+        entitled: Callable[[Principal], Principal] = lambda principal: principal,
+    ) -> None:
         self._settings = settings
         self._source = source
         self._clock = clock
+        self._entitled = entitled
         self._claims = ClaimReader(settings)
         self._algorithms = frozenset(settings.algorithms)
         self._leeway = settings.leeway_seconds
         self._valid: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
         self._generation = source.generation
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why no token can be checked yet; None once the issuer has told its keys."""
+        return "The issuer's keys have not been fetched yet." if self._source.age_seconds() is None else None
+
+    def metrics(self) -> list[Metric]:
+        """How old what is known is."""
+        age = self._source.age_seconds()
+        samples: Samples = {} if age is None else {(): age}
+        return [gauge("moegate_oidc_keys_age_seconds", "Since the issuer last told its keys.", samples)]
 
     async def run(self) -> None:
         """Keep the keys fresh until cancelled."""
@@ -94,7 +114,12 @@ class Oidc:
         Raises:
             Unauthenticated: a token of our issuer that is not valid, or not yet known to be.
             KeysUnknown: no token can be checked now.
+            GatewayError: the tenant that the token names is not let in.
         """
+        principal = self._principal(headers)
+        return None if principal is None else self._entitled(principal)
+
+    def _principal(self, headers: Mapping[bytes, bytes]) -> Principal | None:
         authorization = headers.get(b"authorization")
         if authorization is None or authorization[:7].lower() != b"bearer ":
             return None
@@ -208,4 +233,5 @@ def build(settings: OidcSettings, context: BuildContext) -> Oidc:
     fetcher = Fetcher(settings)
     proxy = settings.proxy.reveal() if settings.proxy is not None else ""
     key = ("oidc", settings.issuer, settings.jwks_url or "", str(settings.ca_file or ""), proxy)
-    return Oidc(settings, context.shared(key, lambda: KeySource(settings.issuer, fetcher)))
+    source = context.shared(key, lambda: KeySource(settings.issuer, fetcher))
+    return Oidc(settings, source, entitled=context.directory.entitled)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from gateway import Limit, Operation, Principal, Scope, Subject
 from plugins.tenants.model import Key, Team, Tenant, Terms
+
+T = TypeVar("T")
 
 ORDINARY = frozenset({Scope.INFERENCE.value})
 
@@ -87,25 +90,42 @@ def of_key(key: Key, above: Level, aliases: Mapping[str, str]) -> tuple[Principa
     return principal, level.ends_at, refusal
 
 
+def of_caller(principal: Principal, level: Level) -> Principal:
+    """A caller whom another authenticator knows, with what its tenant, or its team, gives it."""
+    return msgspec.structs.replace(
+        principal,
+        scopes=_both(level.scopes, principal.scopes),
+        models=_both(level.models, principal.models),
+        operations=_both(level.operations, principal.operations),
+        limits=(*principal.limits, *level.limits),
+        share=level.share,
+        priority=level.priority,
+        metadata={**level.metadata, **principal.metadata},
+    )
+
+
 def _narrowed(terms: Terms, above: Level, aliases: Mapping[str, str], limits: tuple[Limit, ...]) -> Level:
     models = _models(terms, aliases)
     operations = frozenset(terms.operations) if terms.operations is not None else None
     scopes = frozenset(scope.value for scope in terms.scopes) if terms.scopes is not None else None
     return Level(
         limits=(*limits, *above.limits) if limits else above.limits,
-        models=above.models if models is None else models if above.models is None else models & above.models,
-        operations=above.operations
-        if operations is None
-        else operations
-        if above.operations is None
-        else operations & above.operations,
-        scopes=above.scopes if scopes is None else scopes if above.scopes is None else scopes & above.scopes,
+        models=_both(above.models, models),
+        operations=_both(above.operations, operations),
+        scopes=_both(above.scopes, scopes),
         metadata={**above.metadata, **terms.metadata} if terms.metadata else above.metadata,
         ends_at=min(_end(terms), above.ends_at),
         refusal=above.refusal,
         share=above.share,
         priority=above.priority,
     )
+
+
+def _both(above: frozenset[T] | None, own: frozenset[T] | None) -> frozenset[T] | None:
+    """What both allow; None is everything."""
+    if above is None or own is None:
+        return own if above is None else above
+    return above & own
 
 
 def _limits(limits: tuple[Limit, ...], level: str, whose: tuple[Subject, ...]) -> tuple[Limit, ...]:

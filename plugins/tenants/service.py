@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
 
-from gateway import BuildContext, Principal
+from gateway import BuildContext, Metric, Principal
 from gateway.contracts.keys import NOBODY, sent_key
+from gateway.contracts.metrics import Samples, gauge
 from gateway.errors import GatewayError, Unauthenticated
+from plugins.tenants.callers import Callers
 from plugins.tenants.directory import Directory
 from plugins.tenants.failures import KeysUnknown
 from plugins.tenants.refreshing import Refreshing
@@ -39,7 +41,7 @@ class TenantsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             still holds.
     """
 
-    poll_seconds: Annotated[float, Meta(ge=0.05, le=60)] = 0.4
+    poll_seconds: Annotated[float, Meta(ge=0.05, le=60)] = 0.25
     stale_seconds: Annotated[float, Meta(ge=1)] | None = None
 
 
@@ -68,6 +70,7 @@ class Tenants:
         self._snapshot = refreshing.snapshot
         self._refreshing = refreshing
         self._aliases = aliases
+        self._callers = Callers(refreshing.snapshot)
         self._clock = clock
         self._monotonic = monotonic
 
@@ -103,12 +106,34 @@ class Tenants:
             raise KeysUnknown(reason, retry_after_seconds=RETRY_AFTER_SECONDS)
         return entry.principal
 
+    def entitled(self, principal: Principal) -> Principal:
+        """What a caller whom another authenticator knows is given by its tenant and team; see `TenantDirectory`.
+
+        Raises:
+            Unauthenticated: they are not let in.
+            KeysUnknown: nothing has been read yet, or nothing for too long.
+        """
+        if (reason := self.not_ready) is not None:
+            raise KeysUnknown(reason, retry_after_seconds=RETRY_AFTER_SECONDS)
+        return self._callers.entitled(principal, self._clock())
+
     def _unknown(self) -> GatewayError:
         """What to say to a key that nobody is known to have: that is final only if all keys are known."""
         reason = self.not_ready
         return (
             Unauthenticated(REFUSAL) if reason is None else KeysUnknown(reason, retry_after_seconds=RETRY_AFTER_SECONDS)
         )
+
+    def metrics(self) -> list[Metric]:
+        """What is known, and how old it is."""
+        heard_at = self._snapshot.heard_at
+        age: Samples = {(): self._monotonic() - heard_at} if math.isfinite(heard_at) else {}
+        return [
+            gauge("moegate_tenants_snapshot_age_seconds", "Since the database last said what keys there are.", age),
+            gauge(
+                "moegate_tenants_keys", "Keys that are known, disabled ones among them.", len(self._snapshot.entries)
+            ),
+        ]
 
     async def run(self) -> None:
         """Keep the keys fresh."""

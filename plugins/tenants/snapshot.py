@@ -118,6 +118,19 @@ class Snapshot:
                 await asyncio.sleep(0)
         self.revision = rows.revision
 
+    def level(self, tenant: str, team: str | None) -> Level | None:
+        """What a tenant, or one of its teams, gives; None for a tenant that is not there. A team that is not has its tenant's.
+
+        Raises:
+            Unreadable: what is there cannot be read.
+        """
+        if tenant not in self._tenants:
+            return None
+        level = self._level(tenant, team if (tenant, team) in self._teams else None)
+        if level is None:
+            raise Unreadable(f"tenant {tenant}")
+        return level
+
     def _keep(self, row: RowMapping) -> None:
         key = _readable(row, key_of)
         if key is None or key.revoked_at is not None:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 import structlog
 from libvalkey import ReplyError
 
-from gateway.contracts.store import Budget, Exchange, Grant, StoreUnavailable
-from plugins.valkey_store import script
+from gateway import Histogram, Metric
+from gateway.contracts.metrics import gauge, histogram
+from gateway.contracts.store import MOST_UNITS, Budget, Exchange, Grant, StoreUnavailable
 from plugins.valkey_store.books import Books, Page, close
 from plugins.valkey_store.commands import Command, send
 from plugins.valkey_store.link import Link
@@ -35,6 +36,8 @@ MOST_ROUNDS = 4
 
 _LONGEST_KEY = 200
 
+_SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
+
 
 class ValkeyStore:
     """One node's way to its budgets.
@@ -57,6 +60,24 @@ class ValkeyStore:
         self._servers: Servers | None = None
         self._complaint = ""
         self._closed = False
+        self._answered, self._unanswered = Histogram(_SECONDS), Histogram(_SECONDS)
+
+    def metrics(self) -> list[Metric]:
+        """How exchanges have fared."""
+        wire = self._servers.seed.wire if self._servers is not None else None
+        return [
+            histogram(
+                "moegate_valkey_exchange_seconds",
+                "Exchanges of budgets, by whether the store answered in time.",
+                {("yes",): self._answered, ("no",): self._unanswered},
+                "answered",
+            ),
+            gauge(
+                "moegate_valkey_connected",
+                "1 while there is a connection to the server of the URL.",
+                int(wire is not None),
+            ),
+        ]
 
     async def exchange(self, exchanges: Sequence[Exchange]) -> Sequence[Grant]:
         """Tell and ask; see `BudgetStore.exchange`. Exchanges of one budget wait for each other.
@@ -74,15 +95,19 @@ class ValkeyStore:
         while (busy := self._books.busy(budgets)) is not None:
             await asyncio.wait((busy,), timeout=until - loop.time())
             if not busy.done():
+                self._unanswered.observe(loop.time() - started)
                 raise StoreUnavailable("an earlier exchange of the same budget is still under way")
         turn: asyncio.Future[None] = loop.create_future()
         pages = self._books.open(budgets, turn, started)
         try:
-            return await self._exchange(exchanges, pages, until)
+            grants = await self._exchange(exchanges, pages, until)
         except Lost as error:
+            self._unanswered.observe(loop.time() - started)
             raise StoreUnavailable(str(error)) from None
         finally:
             close(pages, turn)
+        self._answered.observe(loop.time() - started)
+        return grants
 
     async def connected(self) -> None:
         """Return when there is a connection to the server of the URL; for tests."""
@@ -178,7 +203,7 @@ class ValkeyStore:
             self._node,
             *(number, page.base, page.had),
             *(exchange.spent, max(exchange.returned, 0), max(exchange.wanted, 0), exchange.least),
-            *(min(budget.capacity, script.LARGEST), *script.rate_of(budget.refill_per_second), ends),
+            *(min(budget.capacity, MOST_UNITS), *budget.rate, ends),
             *(self._lease_micros, round(MEMORY_SECONDS * 1e6)),
             "" if self._now is None else round(self._now() * 1e6),
         )

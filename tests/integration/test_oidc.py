@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.integration.asking import PROMPT
 from tests.integration.configs import config, model, replica
-from tests.support.gateway_process import GatewayProcess, gateway_process, poll
+from tests.support.gateway_process import GatewayProcess, gateway_process, moegate, poll, write_config
 from tests.support.oidc_issuer import Issuer, oidc_issuer
 from tests.support.scripted_engine.process import ScriptedEngine, scripted_engine
 
@@ -41,9 +44,9 @@ def gateway(
         yield gateway
 
 
-def ask(gateway: GatewayProcess, bearer: str) -> httpx.Response:
+def ask(gateway: GatewayProcess, bearer: str, model: str = "kimi-k2") -> httpx.Response:
     """A chat call."""
-    body = {"model": "kimi-k2", "messages": [{"role": "user", "content": PROMPT}]}
+    body = {"model": model, "messages": [{"role": "user", "content": PROMPT}]}
     return gateway.http.post("/v1/chat/completions", json=body, headers={"authorization": f"Bearer {bearer}"})
 
 
@@ -89,3 +92,32 @@ def test_an_outage_of_the_issuer_and_a_reload_in_it(gateway: GatewayProcess, iss
         assert known not in gateway.log
     finally:
         issuer.start()
+
+
+def test_a_token_s_tenant_has_the_limits_of_the_database(
+    issuer: Issuer, engine: ScriptedEngine, tmp_path: Path
+) -> None:
+    """The plugin `tenants` knows them; its own keys and the tokens of a tenant share one budget."""
+    settings = config(model("kimi-k2", replica("a", engine)), model("other", replica("b", engine)), keys={})
+    oidc = {"use": "oidc", "issuer": issuer.url, "audience": ["moegate"], "claims": {"tenant": "tenant"}}
+    settings["plugins"] = [oidc, {"use": "tenants"}]
+    settings["policies"]["admission"] = [{"use": "quotas"}]
+    settings["database"] = f"sqlite:///{tmp_path / 'moegate.db'}"
+    limit = {"name": "few", "dimension": "requests", "amount": 2, "every": "month", "window": "calendar"}
+    acme = {"name": "acme", "models": ["kimi-k2"], "limits": [limit], "keys": [{"name": "ci"}]}
+    write_config(tmp_path / "moegate.yaml", settings, 1)
+    (tmp_path / "tenants.json").write_text(json.dumps({"tenants": [acme, {"name": "gone", "disabled": True}]}))
+    applied = moegate("tenants", "apply", "-f", "tenants.json", folder=tmp_path)
+    assert applied.returncode == 0, applied.stderr
+    key = re.findall(r"mg-\S+", applied.stdout)[-1]
+    with gateway_process(settings, tmp_path) as gateway:  # ready: the keys of the issuer and of the database are known
+        assert ask(gateway, issuer.token()).status_code == 200
+        refused = ask(gateway, issuer.token(), "other")
+        assert (refused.status_code, refused.json()["error"]["param"]) == (403, "model")
+        assert ask(gateway, key).status_code == 200
+        for bearer in (issuer.token(sub="bob"), key):
+            answer = ask(gateway, bearer)
+            assert (answer.status_code, answer.headers["x-moegate-error"]) == (429, "quota_exceeded")
+            assert "tenant.few" in answer.json()["error"]["message"]
+        assert ask(gateway, issuer.token(tenant="elsewhere"), "other").status_code == 200
+        assert "disabled" in ask(gateway, issuer.token(tenant="gone")).json()["error"]["message"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec import Struct
 
 from gateway.contracts.keys import parse_key
 from tests.integration.asking import CHAT, chat
@@ -18,6 +20,13 @@ from tests.integration.configs import model, replica
 from tests.integration.conftest import assert_quiet_log, client_for
 from tests.support.gateway_process import GatewayProcess, gateway_process, moegate, poll, write_config
 from tests.support.scripted_engine.process import scripted_engine
+
+# What is promised of a revocation. Gateways look every 0.25 s, so a busy machine has the rest of the second to spare.
+REVOKED_SECONDS = 1.0
+
+# A call that takes so long was not held up by the gateway: it shows that nothing ran. Then it is measured again.
+STALL_SECONDS = 0.3
+ATTEMPTS = 4
 
 FILE = """\
 tenants:
@@ -93,6 +102,51 @@ def test_a_key_that_one_gateway_makes_and_revokes_is_known_and_forgotten_by_both
     for gateway in (two.first, two.second):
         poll(lambda gateway=gateway: call(gateway, made["key"]).status_code == 401, "it refuses the key")
     assert call(two.first, made["key"]).json()["error"]["message"] == "This API key is not valid."
+
+
+class Watched(Struct):
+    """Calls with a key that has been revoked: when each began, in seconds since, how long it took, and its status."""
+
+    calls: list[tuple[float, float, int]]
+
+    @property
+    def late(self) -> list[float]:
+        """When those began that were let in although it was too late."""
+        return [began for began, _, status in self.calls if status == 200 and began >= REVOKED_SECONDS]
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the machine stood still, so that no gateway could have heard of anything."""
+        return any(seconds > STALL_SECONDS for _, seconds, _ in self.calls)
+
+
+def watch(gateway: GatewayProcess, key: str, since: float) -> Watched:
+    """Call until the key is refused and has been for a while, and beyond the time by which it must be."""
+    watched, refusals = Watched([]), 0
+    while refusals < 20 or watched.calls[-1][0] < REVOKED_SECONDS + 0.2:
+        began = time.monotonic()
+        status = call(gateway, key).status_code
+        assert status in (200, 401)
+        watched.calls.append((began - since, time.monotonic() - began, status))
+        refusals = refusals + 1 if status == 401 else 0
+        assert began - since < 20, "it is never refused"
+    return watched
+
+
+@pytest.mark.parametrize("by", ["command", "api"])
+def test_a_revoked_key_opens_nothing_on_the_other_gateway_after_a_second(two: Two, by: str) -> None:
+    for attempt in range(ATTEMPTS):
+        made = two.key(f"second-{by}-{attempt}")
+        poll(lambda made=made: call(two.second, made["key"]).is_success, "it knows the key")
+        if by == "command":
+            command(two.folder, "keys", "revoke", made["id"])
+        else:
+            two.post(f"/keys/{made['id']}/revoke")
+        watched = watch(two.second, made["key"], time.monotonic())
+        if not watched.late:
+            return
+        assert watched.stalled, f"still let in {max(watched.late):.2f} s after it was revoked"
+    raise AssertionError("the machine stood still each time")
 
 
 def test_a_disabled_tenant_is_heeded_by_the_other_gateway(two: Two) -> None:

@@ -27,13 +27,11 @@ class Bench(Protocol):
     Attributes:
         lease_seconds: how long a node holds its slices without a word; None if for ever.
         most_nodes: how many nodes may share it.
-        exact: whether it refills by exact fractions; one that does so in floats may be a unit late for a moment.
         now: seconds since 1970; tests set it.
     """
 
     lease_seconds: float | None
     most_nodes: int
-    exact: bool
     now: float
 
     async def node(self) -> BudgetStore:
@@ -207,24 +205,19 @@ class BudgetStoreCases:
 
 
 _AMOUNTS = st.integers(0, 60)
-_PLAIN = Budget(key="plain", capacity=100)
-_EXACT = (
+_BUDGETS = (
+    Budget(key="plain", capacity=100),
     Budget(key="slow", capacity=50, refill_per_second=0.7),
     Budget(key="fast", capacity=80, refill_per_second=1000 / 60),
 )
-_BINARY = (
-    Budget(key="slow", capacity=50, refill_per_second=0.5),
-    Budget(key="fast", capacity=80, refill_per_second=16.0),
-)
-_MOMENTS = (0.0, 0.25, 1.0, 3.0, 9.5, 30.0)
+_MOMENTS = (0.0, 0.001, 0.25, 1.0, 3.0, 9.5, 30.0)
 
 
 async def _compare(bench: Bench, data: st.DataObject) -> None:
     try:
         nodes = [await bench.node() for _ in range(min(bench.most_nodes, 3))]
         ledger = Ledger(bench.lease_seconds)
-        budgets = st.sampled_from((_PLAIN, *(_EXACT if bench.exact else _BINARY)))
-        moments = st.sampled_from((*_MOMENTS, 0.001) if bench.exact else _MOMENTS)
+        budgets, moments = st.sampled_from(_BUDGETS), st.sampled_from(_MOMENTS)
         for _ in range(data.draw(st.integers(1, 25))):
             bench.now += data.draw(moments)
             index, budget = data.draw(st.sampled_from(range(len(nodes)))), data.draw(budgets)

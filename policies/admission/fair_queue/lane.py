@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from gateway import Fleet, Outcome, Replica, ReplicaState
 from gateway.errors import NoReplicaAvailable, QueueTimeout, QuotaExceeded
 from policies.admission.fair_queue.accounts import Account, Accounts
+from policies.admission.fair_queue.counts import Counts, Full, Waited
 from policies.admission.fair_queue.order import Order, Ticket
 from policies.admission.fair_queue.pace import Pace
 from policies.admission.fair_queue.settings import FairQueueSettings
@@ -39,10 +40,12 @@ class Lane:
 
     Attributes:
         granted: calls that hold a slot.
+        counts: of its model.
     """
 
-    def __init__(self, model: str, replicas: Sequence[Replica], watch: Watch) -> None:
+    def __init__(self, model: str, replicas: Sequence[Replica], watch: Watch, counts: Counts) -> None:
         self.model = model
+        self.counts = counts
         self.replicas = tuple(replicas)
         self.granted = 0
         self.accounts = Accounts()
@@ -59,6 +62,10 @@ class Lane:
     def waiting(self) -> int:
         """Calls that wait."""
         return self._order.waiting
+
+    def by_priority(self) -> list[tuple[int, int]]:
+        """How many calls wait of each priority."""
+        return self._order.by_priority()
 
     def meet(self, other: Lane) -> None:
         """Know of another lane of the same model."""
@@ -80,11 +87,12 @@ class Lane:
         """Take a slot without waiting. What it is charged is a guess; counting here would cost more than it is worth."""
         latest = self._latest
         if latest is not None and account.counter < latest.counter and not account.waiting:
-            account.counter = latest.counter
+            account.counter = max(account.counter, latest.counter - self.accounts.credit(account))
         charged = account.usual
         account.counter += charged / account.share
         self._order.moved(account)
-        self._grant(account)
+        self.counts.passed += 1
+        self._grant(account, charged)
         return Slot(self, account, charged)
 
     async def wait(self, ticket: Ticket, settings: FairQueueSettings, fleet: Fleet) -> Slot:
@@ -99,6 +107,8 @@ class Lane:
         try:
             await ticket.turn
         except asyncio.CancelledError:
+            if ticket.queued or ticket.turn.cancelled():
+                self._count(ticket, Waited.LEFT)
             if ticket.queued:
                 self._leave(ticket)
             elif not ticket.turn.cancelled() and ticket.turn.exception() is None:  # its turn came while it was leaving
@@ -109,7 +119,7 @@ class Lane:
     def release(self, account: Account, charged: float, used: int) -> None:
         """A slot is free: charge what was used, and give the slot to the next."""
         self.granted -= 1
-        account.running -= 1
+        self.accounts.end(account, charged)
         account.settle(charged, used)
         if self._order.waiting:
             self._order.moved(account)
@@ -138,8 +148,12 @@ class Lane:
             return
         ticket.account.counter += ticket.tokens / ticket.account.share
         self._order.moved(ticket.account)
-        self._grant(ticket.account)
+        self._grant(ticket.account, ticket.tokens)
+        self._count(ticket, Waited.SERVED)
         ticket.turn.set_result(None)
+
+    def _count(self, ticket: Ticket, ended: Waited) -> None:
+        self.counts.waits[ticket.priority, ended].observe(asyncio.get_running_loop().time() - ticket.arrived)
 
     def _since(self) -> float:
         return self._order.since()
@@ -162,28 +176,31 @@ class Lane:
     def _family(self) -> list[Lane]:
         return [self, *(lane for lane in (ref() for ref in self._others) if lane is not None)]
 
-    def _grant(self, account: Account) -> None:
+    def _grant(self, account: Account, charged: float) -> None:
         self.granted += 1
-        account.running += 1
+        self.accounts.begin(account, charged)
         self._latest = account
 
     def _enter(self, ticket: Ticket, settings: FairQueueSettings, fleet: Fleet) -> None:
         account, order = ticket.account, self._order
         if account.waiting >= settings.per_tenant:
+            self.counts.refused[ticket.priority, Full.TENANT] += 1
             ahead = min(account.waiting * order.shares / account.share, order.waiting)
             raise QuotaExceeded(
                 f"{account.waiting} calls of this tenant wait for {self.model} already, which is the limit (fair_queue).",
                 retry_after_seconds=self._pace.seconds(ahead, settings.deadline_seconds),
             )
         if order.waiting >= settings.waiting:
+            self.counts.refused[ticket.priority, Full.ALL] += 1
             raise NoReplicaAvailable(
                 f"all replicas of {self.model} are busy, and {order.waiting} calls wait for them already",
                 retry_after_seconds=self._pace.seconds(order.waiting, settings.deadline_seconds),
             )
         if not account.waiting:
             least = order.least() if order.waiting else self._latest.counter if self._latest is not None else 0.0
-            account.counter = max(account.counter, least)
+            account.counter = max(account.counter, least - self.accounts.credit(account))
         order.add(ticket)
+        self.accounts.weigh(account)
         self._ageing_seconds = settings.ageing_seconds
         self._watch.begin(self, fleet)
         if self._timer is None:
@@ -192,6 +209,7 @@ class Lane:
 
     def _leave(self, ticket: Ticket) -> None:
         self._order.remove(ticket)
+        self.accounts.weigh(ticket.account)
         if not self._order.waiting:
             self._watch.end(self)
             if self._timer is not None:
@@ -208,6 +226,7 @@ class Lane:
             self._leave(ticket)
             if ticket.turn.done():
                 continue
+            self._count(ticket, Waited.TIMED_OUT)
             waited = ticket.until - ticket.arrived
             ticket.turn.set_exception(
                 QueueTimeout(

@@ -152,6 +152,10 @@ class Order:
             for rank in self._ranks.values():
                 rank.moved(account)
 
+    def by_priority(self) -> list[tuple[int, int]]:
+        """How many wait of each priority."""
+        return [(priority, len(rank.tickets)) for priority, rank in self._ranks.items()]
+
     def least(self) -> float:
         """The smallest counter of those that wait; there must be one."""
         return min(rank.least() for rank in self._ranks.values())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Sequence
 
-from gateway import Call, Fleet, Lease, Operation, Replica, TokenCounter
+from gateway import Call, Fleet, Lease, Metric, Operation, Replica, TokenCounter
+from policies.admission.fair_queue.counts import Counts, metrics_of
 from policies.admission.fair_queue.lane import Lane
 from policies.admission.fair_queue.order import Ticket
 from policies.admission.fair_queue.settings import FairQueueSettings
@@ -18,19 +19,26 @@ class Lanes:
     def __init__(self) -> None:
         self.watch = Watch()
         self._lanes: weakref.WeakValueDictionary[tuple[int, ...], Lane] = weakref.WeakValueDictionary()
+        self._counts: dict[str, Counts] = {}
 
     def lane(self, model: str, replicas: Sequence[Replica]) -> Lane:
         """The lane of these replicas. An unchanged replica is the same object after a reload."""
         key = tuple(sorted(id(replica) for replica in replicas))
         lane = self._lanes.get(key)
         if lane is None:
-            lane = Lane(model, replicas, self.watch)
+            lane = Lane(model, replicas, self.watch, self._counts.setdefault(model, Counts()))
             for other in list(self._lanes.values()):
                 if other.model == model:
                     lane.meet(other)
                     other.meet(lane)
             self._lanes[key] = lane
         return lane
+
+    def metrics(self) -> list[Metric]:
+        """How calls have fared."""
+        lanes = list(self._lanes.values())
+        waiting = ((lane.model, priority, number) for lane in lanes for priority, number in lane.by_priority())
+        return metrics_of(self._counts, waiting)
 
     async def aclose(self) -> None:
         """Stop looking."""
@@ -44,6 +52,7 @@ class FairQueue:
         self._settings = settings
         self._fleet = fleet
         self._tokens = tokens
+        self._all = lanes
         self._lanes: dict[str, dict[Operation, Lane]] = {}
         for model, operation, replicas in _able(fleet.replicas()):
             self._lanes.setdefault(model, {})[operation] = lanes.lane(model, replicas)
@@ -64,6 +73,10 @@ class FairQueue:
             return lane.take(account)
         ticket = Ticket(account, call.priority, self._size(call), self._settings.deadline_seconds)
         return await lane.wait(ticket, self._settings, self._fleet)
+
+    def metrics(self) -> list[Metric]:
+        """How calls have fared, those of before a reload too."""
+        return self._all.metrics()
 
     def _size(self, call: Call) -> int:
         """Tokens that the call will take, as far as one can tell."""

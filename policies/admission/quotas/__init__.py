@@ -11,6 +11,8 @@ from gateway.contracts.store import BudgetStore
 from gateway.errors import ConfigError
 from policies.admission.quotas.accounts import Accounts
 from policies.admission.quotas.commands import commands
+from policies.admission.quotas.counts import QuotaCounts
+from policies.admission.quotas.currencies import mixture
 from policies.admission.quotas.exchanger import Exchanger
 from policies.admission.quotas.plans import Plans
 from policies.admission.quotas.policy import Quotas
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Node:
-    """What outlives a reload: what this node holds of budgets, and whose they are.
+    """What outlives a reload: what this node holds of budgets, whose they are, and what was decided.
 
     Attributes:
         building: the service of the runtime that is being built, which its policy will be told to.
@@ -31,6 +33,7 @@ class Node:
 
     def __init__(self) -> None:
         self.building: QuotaService | None = None
+        self.counts = QuotaCounts()
         self.accounts = Accounts(time.monotonic, time.time)
         self.exchanger: Exchanger | None = None
 
@@ -66,13 +69,16 @@ def _build(settings: QuotasSettings, context: BuildContext) -> AdmissionPolicy:
         for model in context.models
         if model.prices is None and rule.may_hold_for(model.name)
     ]
+    problems += [found for rule in rules if (found := mixture(rule, context.models)) is not None]
     node = _node(context)
     if node.building is not None and node.building.policy is not None:
         problems.append("it stands twice; put all limits into one list")
     if problems:
         raise ConfigError(*problems)
     exchanger = node.speak_to(context.store)
-    policy = Quotas(Plans(rules, node.accounts), exchanger, context.tokens, settings.exact_bytes)
+    policy = Quotas(
+        Plans(rules, node.accounts, context.models), exchanger, context.tokens, settings.exact_bytes, node.counts
+    )
     if node.building is not None:
         node.building.policy = policy
     return policy

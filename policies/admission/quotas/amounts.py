@@ -18,8 +18,6 @@ INDEX = {
     Dimension.CONCURRENT_CALLS: 6,
     Dimension.CONCURRENT_STREAMS: 7,
 }
-SCALE = {Dimension.COST: 1_000_000_000, Dimension.WEIGHTED_TOKENS: 1_000}
-CONCURRENT = frozenset({Dimension.CONCURRENT_CALLS, Dimension.CONCURRENT_STREAMS})
 TOKENS = frozenset({Dimension.INPUT_TOKENS, Dimension.OUTPUT_TOKENS, Dimension.TOTAL_TOKENS, Dimension.WEIGHTED_TOKENS})
 
 # They generate nothing: counting is not charged as tokens.

@@ -40,8 +40,9 @@ def simulate(
 ) -> None:
     """Replay the ledger against limits: who would have been refused, when, and how often.
 
-    The limits are those of the configuration; what was refused before it reached an engine is left out. The ledger does
-    not know what answers were limited to: each call reserves what its key's answers typically had.
+    The limits are those of the configuration; what was refused before it reached an engine is left out. Each
+    call reserves the `max_tokens` that it asked for, else what its key's answers typically had; of calls that asked for
+    several answers the ledger does not know how many, so they reserve one.
     """
     opener: CommandContext = context.obj
     result = asyncio.run(_simulate(opener, config, _utc(since), _utc(until)))

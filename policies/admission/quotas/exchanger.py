@@ -10,7 +10,7 @@ from typing import TypeVar
 import structlog
 from msgspec import Struct
 
-from gateway.contracts.store import BudgetStore, Exchange, Grant, StoreUnavailable
+from gateway.contracts.store import BudgetStore, Exchange, Grant, LocalBudgetStore, StoreUnavailable
 from policies.admission.quotas.slices import Slice
 
 log = structlog.get_logger("moegate.quotas")
@@ -41,8 +41,7 @@ class ExchangeCounts(Struct):
 class Exchanger:
     """The node's side of the store.
 
-    A store that no other process shares may answer at once, by a plain method `exchange_at_once`. Then nobody ever waits,
-    and nothing is given back in haste, as there are no others.
+    With a `LocalBudgetStore` nobody ever waits, and nothing is given back in haste, as there are no others.
 
     Args:
         clock: monotonic seconds.
@@ -55,7 +54,7 @@ class Exchanger:
         self.store = store
         self.down = False
         self.counts = ExchangeCounts()
-        self._at_once: Callable[[Sequence[Exchange]], Sequence[Grant]] | None = getattr(store, "exchange_at_once", None)
+        self._at_once = store.exchange_at_once if isinstance(store, LocalBudgetStore) else None
         self._clock = clock
         self._retry_at = 0.0
         self._open: dict[Slice, None] = {}

@@ -15,7 +15,8 @@ from policies.admission.quotas.simulation import PastCall
 
 _NAMES = (
     "call_id", "received_at", "total_us", "tenant", "team", "key_id", "user_id", "operation", "model", "streamed",
-    "prompt_tokens", "cached_tokens", "completion_tokens", "cost_nanos", "attempts",
+    "prompt_tokens", "cached_tokens", "completion_tokens", "max_tokens", "cost_nanos",
+    "attempts",
 )  # fmt: skip
 _CALLS = table("ledger_calls", *(column(name) for name in _NAMES))
 
@@ -61,6 +62,7 @@ def _past(row: Row[Any]) -> PastCall | None:
         operation=operation,
         model=row.model,
         streamed=bool(row.streamed),
+        max_tokens=row.max_tokens,
         usage=Usage(
             prompt_tokens=row.prompt_tokens,
             cached_tokens=row.cached_tokens,

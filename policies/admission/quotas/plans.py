@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from gateway import Call, Principal
+import structlog
+
+from gateway import Call, Model, Principal
 from gateway.errors import PolicyFailed
 from policies.admission.quotas.accounts import Account, Accounts, Crowd
+from policies.admission.quotas.currencies import mixture
 from policies.admission.quotas.rules import Rule, rules_of
 
+log = structlog.get_logger("moegate.quotas")
+
 MOST_PLANS = 20_000
+MOST_WARNINGS = 1_000
 
 Entry = tuple[Rule, Account]
 
@@ -54,10 +60,15 @@ class Plans:
 
     Args:
         rules: of the configuration, before those that come with a caller.
+        models: the served ones.
     """
 
-    def __init__(self, rules: Sequence[Rule], accounts: Accounts, most: int = MOST_PLANS) -> None:
+    def __init__(
+        self, rules: Sequence[Rule], accounts: Accounts, models: Sequence[Model] = (), most: int = MOST_PLANS
+    ) -> None:
         self.rules = tuple(rules)
+        self._models = tuple(models)
+        self._mixed: set[str] = set()
         self.accounts = accounts
         self._most = most
         self._plans: OrderedDict[tuple[str, str], Plan] = OrderedDict()
@@ -87,7 +98,9 @@ class Plans:
         entries: list[Entry] = []
         crowds: list[tuple[Rule, Crowd | Account]] = []
         seen: dict[str, int] = {}
-        for rule in (*self.rules, *_own_rules(principal)):
+        own = _own_rules(principal)
+        self._warn(own, principal)
+        for rule in (*self.rules, *own):
             if not rule.holds_for(principal, model):
                 continue
             key = rule.base_key(principal, model)
@@ -101,6 +114,17 @@ class Plans:
             else:
                 entries.append((rule, self.accounts.get(rule, key + suffix)))
         return Plan(principal, entries, crowds)
+
+    def _warn(self, rules: Sequence[Rule], principal: Principal) -> None:
+        """Of limits that no start could refuse, because they came with a caller: once each, and not without end."""
+        allowed = principal.models
+        models = [model for model in self._models if allowed is None or model.name in allowed]
+        for rule in rules:
+            problem = mixture(rule, models)
+            place = f"{principal.tenant} {rule.name}"
+            if problem is not None and place not in self._mixed and len(self._mixed) < MOST_WARNINGS:
+                self._mixed.add(place)
+                log.warning("a limit adds up currencies", tenant=principal.tenant, problem=problem)
 
 
 def _own_rules(principal: Principal) -> list[Rule]:

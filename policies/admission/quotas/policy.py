@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
-from msgspec import Struct, field
-
-from gateway import Call, Dimension, Outcome
+from gateway import Call, Dimension, Metric, Outcome
 from gateway.contracts.tokens import TokenCounter
 from policies.admission.quotas import answers
 from policies.admission.quotas.amounts import INDEX, Amounts, Size, is_free, output_of, used, weighed
 from policies.admission.quotas.answers import Headers, Moment, Refusal, Shortage
+from policies.admission.quotas.counts import QuotaCounts, count, metrics_of
 from policies.admission.quotas.exchanger import Exchanger
 from policies.admission.quotas.plans import Entry, Plans
 from policies.admission.quotas.rules import Rule
@@ -27,16 +25,6 @@ _STREAMS = INDEX[Dimension.CONCURRENT_STREAMS]
 _COUNTED_ALWAYS = frozenset({INDEX[Dimension.REQUESTS], INDEX[Dimension.CONCURRENT_CALLS]})
 
 Taken = list[tuple[Rule, Slice, int]]
-
-
-class QuotaCounts(Struct):
-    """What has been decided, by the names of limits; for metrics. A `shadow` would have refused."""
-
-    admitted: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    shadow: Counter[str] = field(default_factory=Counter)
-    while_lost: Counter[str] = field(default_factory=Counter)
-    counted_exactly: int = 0
 
 
 class QuotaLease:
@@ -79,12 +67,20 @@ class Quotas:
 
     Args:
         exact_bytes: a body that is no longer has its input counted exactly, where the model has a tokenizer.
+        counts: goes on with these, as after a reload.
     """
 
-    def __init__(self, plans: Plans, exchanger: Exchanger, tokens: TokenCounter, exact_bytes: int) -> None:
+    def __init__(
+        self,
+        plans: Plans,
+        exchanger: Exchanger,
+        tokens: TokenCounter,
+        exact_bytes: int,
+        counts: QuotaCounts | None = None,
+    ) -> None:
         self.plans = plans
         self.exchanger = exchanger
-        self.counts = QuotaCounts()
+        self.counts = QuotaCounts() if counts is None else counts
         self._tokens = tokens
         self._exact_bytes = exact_bytes
         self._clock = plans.accounts.clock
@@ -109,6 +105,10 @@ class Quotas:
             if not self._take(entries, call, size, moment, taken):
                 return self._granted(call, taken, moment)
         return await self._admit_slowly(entries, call, size)
+
+    def metrics(self) -> list[Metric]:
+        """What has been decided."""
+        return metrics_of(self.counts, self.exchanger)
 
     async def _size(self, call: Call) -> Size:
         if call.model.tokenizer is not None and len(call.body) <= self._exact_bytes:
@@ -191,7 +191,7 @@ class Quotas:
         passed = {each.rule for each in short}
         if passed:
             # What it would have refused it does not count either: so it shows what would be if it were enforced.
-            self.counts.shadow.update(rule.name for rule in passed)
+            count(self.counts.shadow, (rule.name for rule in passed))
             self._take([entry for entry in entries if entry[0] not in passed], call, size, moment, taken)
         return self._granted(call, taken, moment)
 
@@ -207,7 +207,7 @@ class Quotas:
             has = piece.free >= need and piece.until > moment.now
             if rule.enforced and (rule.loss == "closed" or (rule.loss == "leased" and not has)):
                 _undo(taken)
-                self.counts.while_lost[rule.name] += 1
+                count(self.counts.while_lost, (rule.name,))
                 error = answers.uncheckable(rule, self._held(entries, moment), moment)
                 raise self._refused([Shortage(rule, piece, need)], error)
             if has or (rule.enforced and rule.loss == "open"):
@@ -223,7 +223,7 @@ class Quotas:
 
     def _refused(self, short: Sequence[Shortage], error: Refusal) -> Refusal:
         error.limits = tuple(sorted({each.rule.name for each in short}))
-        self.counts.refused.update(error.limits)
+        count(self.counts.refused, error.limits)
         return error
 
     def _held(self, entries: Sequence[Entry], moment: Moment) -> Taken:

@@ -1,29 +1,26 @@
-"""Limits made ready for counting: units, capacities, windows, whom they hold for; finds every fault of a limit beforehand."""
+"""Limits made ready for counting: units, capacities, windows, whom they hold for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from urllib.parse import quote
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from gateway import Dimension, Limit, Principal, Subject
+from gateway.contracts.quota import CONCURRENT, PARTS
 from gateway.contracts.store import Budget
-from policies.admission.quotas.amounts import CONCURRENT, INDEX, SCALE, TOKENS
+from policies.admission.quotas.amounts import INDEX, TOKENS
 from policies.admission.quotas.windows import Calendar, Period
 
 SECONDS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400, "month": 30 * 86_400}
 PERIODS: dict[str, Period] = {"hour": "hour", "day": "day", "month": "month"}
 
-# What stores can count exactly.
-MOST_UNITS = 2**52
-
-
-class LimitFault(ValueError):
-    """A limit that cannot be counted; the message says why."""
-
 
 class Rule:
     """One limit as it is counted.
+
+    Args:
+        limit: one that has no problems.
 
     Attributes:
         index: where among a call's amounts its own is; None for weighted tokens, which are its own affair.
@@ -43,7 +40,7 @@ class Rule:
         dimension = limit.dimension
         self.limit = limit
         self.index = INDEX.get(dimension)
-        self.scale = SCALE.get(dimension, 1)
+        self.scale = PARTS.get(dimension, 1)
         self.concurrent = dimension in CONCURRENT
         self.of_tokens = dimension in TOKENS
         self.of_requests = dimension is Dimension.REQUESTS
@@ -55,33 +52,19 @@ class Rule:
         self.by_user = Subject.USER in limit.per
         self.calendar: Calendar | None = None
         self.refill_per_second = 0.0
-        self.capacity = self._units("amount", limit.amount)
-        if self.concurrent:
-            _check_concurrency(limit)
-        elif limit.every is None:
-            raise LimitFault("it needs `every`: how long the amount is for")
-        elif limit.window == "calendar":
-            self.calendar = _calendar(limit)
-        else:
+        self.capacity = round(limit.amount * self.scale)
+        if limit.window == "calendar":
+            self.calendar = Calendar(PERIODS[limit.every or ""], ZoneInfo(limit.time_zone))
+        elif limit.every is not None:
             self.refill_per_second = limit.amount * self.scale / SECONDS[limit.every]
             if limit.burst is not None:
-                self.capacity = self._units("burst", limit.burst)
+                self.capacity = round(limit.burst * self.scale)
         self.limit_text = str(self.capacity // self.scale).encode()
 
     @property
     def name(self) -> str:
         """What errors and headers call it."""
         return self.limit.name
-
-    def _units(self, name: str, amount: float) -> int:
-        units = round(amount * self.scale)
-        if units < 1:
-            raise LimitFault(f"`{name}` is less than the smallest unit of {self.limit.dimension.value}")
-        if units > MOST_UNITS:
-            raise LimitFault(f"`{name}` is more than can be counted")
-        if self.scale == 1 and units != amount:
-            raise LimitFault(f"`{name}` must be a whole number of {self.limit.dimension.value}")
-        return units
 
     def holds_for(self, principal: Principal, model: str) -> bool:
         """Whether it is about such calls, whoever the user is."""
@@ -148,39 +131,21 @@ def _told(limit: Limit) -> tuple[bytes, bytes, bytes] | None:
 
 def _weights(limit: Limit) -> tuple[int, int, int]:
     """Of fresh input, cached input and output, in thousandths."""
-    scale = SCALE[Dimension.WEIGHTED_TOKENS]
-    weights = [round(limit.weights.get(name, 0.0) * scale) for name in ("input", "cached_input", "output")]
-    if min(weights) < 0 or max(weights) == 0:
-        raise LimitFault("`weights` must not be negative, and not all be zero")
-    return weights[0], weights[1], weights[2]
-
-
-def _check_concurrency(limit: Limit) -> None:
-    if limit.every is not None or limit.burst is not None or limit.window != "bucket":
-        raise LimitFault("what counts calls at once has no `every`, `window` or `burst`")
-
-
-def _calendar(limit: Limit) -> Calendar:
-    if limit.burst is not None:
-        raise LimitFault("a calendar window has no `burst`")
-    period = PERIODS.get(limit.every or "")
-    if period is None:
-        raise LimitFault("a calendar window is an hour, a day or a month")
-    try:
-        zone = ZoneInfo(limit.time_zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise LimitFault(f"no time zone is named {limit.time_zone!r}") from None
-    return Calendar(period, zone)
+    scale = PARTS[Dimension.WEIGHTED_TOKENS]
+    fresh, cached, output = (
+        round(limit.weights.get(name, 0.0) * scale) for name in ("input", "cached_input", "output")
+    )
+    return fresh, cached, output
 
 
 def rules_of(limits: Iterable[Limit]) -> tuple[list[Rule], list[str]]:
     """Rules of one list of limits, and what is wrong with those that cannot be counted."""
     rules, problems, names = [], [], set()
     for limit in limits:
-        try:
+        faults = [f"limit {limit.name!r}: {field}: {text}" for field, text in limit.problems()]
+        problems += faults
+        if not faults:
             rules.append(Rule(limit))
-        except LimitFault as fault:
-            problems.append(f"limit {limit.name!r}: {fault}")
         if limit.name in names:
             problems.append(f"two limits are named {limit.name!r}")
         names.add(limit.name)

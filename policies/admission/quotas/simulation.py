@@ -28,7 +28,7 @@ _SERVICE_PAUSES = (TELL_SECONDS, IDLE_SECONDS + SERVICE_SECONDS)
 
 
 class PastCall(Struct, frozen=True, kw_only=True):
-    """A call of the ledger. Times are in seconds, `received_at` since 1970."""
+    """A call of the ledger. Times are in seconds, `received_at` since 1970; `max_tokens` is what it asked for, if anything."""
 
     call_id: str
     received_at: float
@@ -40,6 +40,7 @@ class PastCall(Struct, frozen=True, kw_only=True):
     operation: Operation
     model: str
     streamed: bool
+    max_tokens: int | None
     usage: Usage | None
     cost_nanos: int | None
 
@@ -195,6 +196,7 @@ class Simulation:
             body=b"",
             fields={},
             stream=past.streamed,
+            max_tokens=past.max_tokens,
             user=past.user or None,
         )
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gateway.contracts.store import Exchange, Grant
+from gateway.contracts.store import Exchange, Grant, Level
 
 _FOR_EVER_SECONDS = 1e12
 
 
-class _Level:
-    __slots__ = ("at", "held", "used")
+class _Account:
+    __slots__ = ("held", "level")
 
-    def __init__(self, now: float) -> None:
-        self.at = now
-        self.used = 0
+    def __init__(self, now: int) -> None:
+        self.level = Level(now)
         self.held = 0
 
 
@@ -27,29 +26,24 @@ class SimulationStore:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._levels: dict[str, _Level] = {}
+        self._accounts: dict[str, _Account] = {}
 
     async def exchange(self, exchanges: Sequence[Exchange]) -> Sequence[Grant]:
         """Tell and ask."""
         return [self._exchange(each) for each in exchanges]
 
     def _exchange(self, told: Exchange) -> Grant:
-        budget, now = told.budget, self._clock()
-        level = self._levels.get(budget.key)
-        if level is None:
-            level = self._levels[budget.key] = _Level(now)
-        rate = budget.refill_per_second
-        back = int((now - level.at) * rate)
-        if back >= level.used:
-            level.used, level.at = 0, now
-        elif back > 0:
-            level.used -= back
-            level.at += back / rate
-        level.used = max(level.used + told.spent, 0)
-        level.held = max(max(level.held - told.spent, 0) - told.returned, 0)
-        free = budget.capacity - level.used - level.held
+        budget, now = told.budget, round(self._clock() * 1e6)
+        account = self._accounts.get(budget.key)
+        if account is None:
+            account = self._accounts[budget.key] = _Account(now)
+        level = account.level
+        level.refill(budget, now)
+        level.spend(told.spent)
+        account.held = max(max(account.held - told.spent, 0) - told.returned, 0)
+        free = budget.capacity - level.used - account.held
         granted = min(told.wanted, free) if free > 0 and free >= told.least else 0
-        level.held += granted
-        if not level.used and not level.held:
-            del self._levels[budget.key]
-        return Grant(granted=granted, free=free - granted, held=level.held, lease_seconds=_FOR_EVER_SECONDS)
+        account.held += granted
+        if not level.used and not account.held:
+            del self._accounts[budget.key]
+        return Grant(granted=granted, free=free - granted, held=account.held, lease_seconds=_FOR_EVER_SECONDS)

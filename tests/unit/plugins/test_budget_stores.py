@@ -19,7 +19,6 @@ class MemoryBench:
 
     lease_seconds = LEASE_SECONDS
     most_nodes = 8
-    exact = False
 
     def __init__(self) -> None:
         self.now = START

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.contracts.store import Budget, Exchange, Grant
+from gateway.contracts.store import Budget, Exchange, Grant, LocalBudgetStore
 from plugins.memory_store import Accounts, MemoryStore
 
 
@@ -99,3 +99,18 @@ async def test_several_budgets_are_answered_in_order() -> None:
     grants = await MemoryStore(Accounts()).exchange(wishes)
     assert [grant.granted for grant in grants] == [1, 2, 3]
     assert all(isinstance(grant, Grant) for grant in grants)
+
+
+async def test_a_wall_clock_that_is_set_gives_nothing_back() -> None:
+    wall, steady = Clock(), Clock()
+    store = MemoryStore(Accounts(wall, steady=steady))
+    spent = [Exchange(budget=budget(refill_per_second=1.0), spent=100)]
+    await store.exchange(spent)
+    wall.now += 3_600
+    steady.now += 5
+    (grant,) = await store.exchange([Exchange(budget=budget(refill_per_second=1.0))])
+    assert grant.free == 5
+
+
+async def test_it_is_a_store_of_this_process_alone() -> None:
+    assert isinstance(MemoryStore(), LocalBudgetStore)

@@ -13,7 +13,9 @@ from gateway import (
     Call,
     Decision,
     Ending,
+    Histogram,
     LaunchedReplica,
+    Metric,
     Operation,
     Outcome,
     Replica,
@@ -21,6 +23,7 @@ from gateway import (
     ReplicaState,
     Usage,
 )
+from gateway.contracts.metrics import counter, gauge, histogram
 from plugins.prometheus import Counters, Prometheus, PrometheusSettings
 from tests.unit.builders import make_call, make_replica
 
@@ -230,3 +233,41 @@ def test_whether_a_scraper_needs_a_key_is_the_configuration_s_to_say(public: boo
     handler_of_any_kind: Any = handler
     assert handler_of_any_kind.opt["public"] is public
     assert handler_of_any_kind.paths == {"/m"}
+
+
+def test_what_extensions_count_is_shown_in_prometheus_own_form() -> None:
+    times = Histogram((0.5, 10.0))
+    for seconds in (0.1, 0.5, 3.0, 99.0):
+        times.observe(seconds)
+    metrics = Prometheus(
+        PrometheusSettings(),
+        Counters(),
+        Fleet(),
+        lambda: [
+            counter("moegate_mine", "Mine.", {("a",): 3}, "which"),
+            gauge("moegate_now", "Now.", 1.5),
+            histogram("moegate_waited_seconds", "Waited.", {("a",): times}, "which"),
+            gauge("moegate_calls", "A name that is taken.", 1),
+        ],
+    )
+    assert samples(metrics) == {
+        ("moegate_mine_total", (("which", "a"),)): 3,
+        ("moegate_now", ()): 1.5,
+        ("moegate_waited_seconds_bucket", (("le", "0.5"), ("which", "a"))): 2,
+        ("moegate_waited_seconds_bucket", (("le", "10.0"), ("which", "a"))): 3,
+        ("moegate_waited_seconds_bucket", (("le", "+Inf"), ("which", "a"))): 4,
+        ("moegate_waited_seconds_count", (("which", "a"),)): 4,
+        ("moegate_waited_seconds_sum", (("which", "a"),)): pytest.approx(102.6),
+    }
+
+
+def test_extensions_are_asked_at_each_scrape_and_at_no_other_time() -> None:
+    asked: list[int] = []
+
+    def gather() -> list[Metric]:
+        asked.append(1)
+        return [counter("moegate_mine", "Mine.", len(asked))]
+
+    metrics = Prometheus(PrometheusSettings(), Counters(), Fleet(), gather)
+    assert asked == []
+    assert [value(metrics, "moegate_mine_total") for _ in range(3)] == [1, 2, 3]

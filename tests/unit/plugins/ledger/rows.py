@@ -61,6 +61,7 @@ def make_row(call_id: str = "call-1", **changes: Any) -> CallRow:
         "arm": "",
         "attribution": "",
         "streamed": False,
+        "max_tokens": 256,
     }
     return CallRow(**{**fields, **changes})
 

@@ -19,6 +19,7 @@ def test_a_call_is_written_down_with_all_that_is_known() -> None:
         model=Model("kimi-k2", (), CHECKPOINT, prices=Prices(input=1, output=2, currency="EUR")),
         user="someone",
         stream=True,
+        max_tokens=300,
     )
     outcome = make_outcome(
         usage=Usage(prompt_tokens=7, cached_tokens=3, completion_tokens=5, reasoning_tokens=2),
@@ -30,7 +31,7 @@ def test_a_call_is_written_down_with_all_that_is_known() -> None:
     assert row == CallRow(
         *("c" * 32, NOON - 2_000, "acme", "search", "k1", "someone", "chat", "kimi-k2"),
         *("moonshotai/Kimi-K2-Instruct", "main", "vllm", "b", 2, 7, 3, 5, 2, True, 5_000, "EUR"),
-        *(10, 200_000, 2_000_000, 200, "completed", "", "stop", "", "Kimi K2; modified", True),
+        *(10, 200_000, 2_000_000, 200, "completed", "", "stop", "", "Kimi K2; modified", True, 300),
     )
     assert decode_row(encode_row(row)) == row
 
@@ -42,6 +43,7 @@ def test_what_nobody_knows_is_not_zero() -> None:
     )  # fmt: skip
     row = row_of(make_call(), refused, Clock())
     assert (row.prompt_tokens, row.completion_tokens, row.cost_nanos, row.queue_us, row.first_byte_us) == (None,) * 5
+    assert row.max_tokens is None
     assert (row.attempts, row.replica, row.checkpoint, row.currency, row.team) == (0, "", "", "", "")
     assert (row.status, row.error_code) == (429, "quota_exceeded")
 
@@ -63,9 +65,9 @@ def test_long_texts_from_outside_are_cut() -> None:
 
 
 def test_what_cannot_be_encoded_is_tamed() -> None:
-    row = decode_row(encode_row(make_row(user="\ud800", prompt_tokens=10**30, cost_nanos=-(10**30))))
+    row = decode_row(encode_row(make_row(user="\ud800", prompt_tokens=10**30, max_tokens=10**30, cost_nanos=-(10**30))))
     assert isinstance(row, CallRow)
-    assert (row.user, row.prompt_tokens, row.cost_nanos) == ("?", MOST_TOKENS, 0)
+    assert (row.user, row.prompt_tokens, row.max_tokens, row.cost_nanos) == ("?", MOST_TOKENS, MOST_TOKENS, 0)
 
 
 def test_taming_changes_only_what_no_database_takes() -> None:
@@ -82,8 +84,14 @@ def test_rows_are_read_as_they_were_written(row: CallRow | GapRow) -> None:
     assert decode_row(encode_row(row)) == row
 
 
-def test_an_older_journals_row_without_the_newest_fields_is_refused_not_guessed() -> None:
-    """Until there is a field with a default, a row has all of them."""
+def test_a_row_of_an_older_journal_is_read_with_what_it_has() -> None:
+    """Up to revision 0002 a row ended with `streamed`."""
+    fields = msgspec.structs.astuple(make_row(max_tokens=5))[:-1]
+    old = decode_row(msgspec.msgpack.encode(["c", *fields]))
+    assert old == make_row(max_tokens=None)
+
+
+def test_a_row_that_lacks_more_is_refused_not_guessed() -> None:
     short = msgspec.msgpack.encode(["c", "call-1", 5])
     with pytest.raises(msgspec.ValidationError):
         decode_row(short)

@@ -11,6 +11,7 @@ from gateway.database import SqlDatabase
 from plugins.ledger import tables
 from plugins.ledger.folders import Position, candidates, create
 from plugins.ledger.frames import encode_frame
+from plugins.ledger.metrics import metrics_of
 from plugins.ledger.reading import Batch
 from plugins.ledger.row import GapRow, encode_row
 from plugins.ledger.shipping import MOST_FAILURES, Shipper
@@ -184,4 +185,27 @@ async def test_a_call_that_the_database_does_not_take_does_not_hold_up_the_other
     assert await rows(engine, "SELECT kind, calls FROM ledger_losses") == [("set_aside", 1)]
     assert '"call_id":"3"' in (tmp_path / "ledger" / "damaged" / "set_aside.jsonl").read_text()
     assert shipper.shipped.set_aside == 1
+    writer.close()
+
+
+async def test_what_waits_for_the_database_and_for_how_long_is_shown(tmp_path: Path, engine: AsyncEngine) -> None:
+    chosen, clock = make_settings(tmp_path), Clock()
+    writer = JournalWriter(chosen, clock=clock)
+    shipper = Shipper(chosen.path, writer, clock=clock)
+
+    def shown() -> dict[str, object]:
+        return {
+            metric.name.removeprefix("moegate_ledger_"): metric.samples[()] for metric in metrics_of(writer, shipper)
+        }
+
+    assert set(shown().values()) == {0}
+    frame = make_frame("0")
+    writer.append(frame)
+    clock.ms += 7_000
+    assert (shown()["written"], shown()["waiting_bytes"], shown()["lag_seconds"]) == (1, len(frame), 7)
+    await shipper.ship_own(CallStore(engine))
+    clock.ms += 5_000
+    assert (shown()["shipped"], shown()["waiting_bytes"], shown()["lag_seconds"]) == (1, 0, 0)
+    writer.append(make_frame("1"))
+    assert shown()["lag_seconds"] == 5
     writer.close()

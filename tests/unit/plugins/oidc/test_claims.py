@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from gateway import Principal
 from gateway.errors import ConfigError, Unauthenticated
+from plugins.oidc.authenticator import Oidc
 from plugins.oidc.settings import OidcSettings, check, trustworthy
 from tests.support.oidc_issuer import Issuer
+from tests.unit.plugins.oidc.conftest import Door
 
 
 async def test_one_tenant_for_all(issuer: Issuer, make_door: Any) -> None:
@@ -114,3 +118,20 @@ def test_settings_that_cannot_work(changes: dict[str, Any], said: str) -> None:
     check(OidcSettings(**plain))
     with pytest.raises(ConfigError, match=said):
         check(OidcSettings(**{**plain, **changes}))
+
+
+async def test_a_directory_is_asked_at_each_call_and_its_word_counts(issuer: Issuer, door: Door) -> None:
+    """Also for a token that is remembered: what a tenant is given may change at any time."""
+    token, asked = issuer.token(), list[Principal]()
+
+    def entitled(principal: Principal) -> Principal:
+        asked.append(principal)
+        if len(asked) > 2:
+            raise Unauthenticated("Its tenant is disabled.")
+        return msgspec.structs.replace(principal, share=len(asked) + 1.0)
+
+    door.oidc = Oidc(door.settings, door.source, door.clock, entitled)
+    assert [door.enter(token).share for _ in range(2)] == [2.0, 3.0]
+    assert asked[0] is asked[1]
+    with pytest.raises(Unauthenticated, match="disabled"):
+        door.enter(token)

@@ -205,3 +205,17 @@ async def _when_keys_are_fetched() -> None:
     assert told.times[12:] == [1002, 1302]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_it_is_not_ready_before_the_issuer_has_told_its_keys_and_stays_so_in_an_outage() -> None:
+    with oidc_issuer() as issuer:
+        door = Door(issuer)
+        assert door.oidc.not_ready == "The issuer's keys have not been fetched yet."
+        assert [dict(metric.samples) for metric in door.oidc.metrics()] == [{}]
+        assert await door.source.refresh()
+        assert door.oidc.not_ready is None
+        door.monotonic.now += 7
+        assert [dict(metric.samples) for metric in door.oidc.metrics()] == [{(): pytest.approx(7)}]
+        issuer.kill()
+        assert not await door.source.refresh()
+        assert door.oidc.not_ready is None

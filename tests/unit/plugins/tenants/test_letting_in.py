@@ -115,3 +115,14 @@ async def test_an_unknown_id_takes_the_same_way_as_a_wrong_secret(
     for wrong in (generate_key(), generate_key(id_of(key))):
         refused(node, wrong)
     assert compared == [(32, 32), (32, 32)]
+
+
+async def test_how_old_what_is_known_is_shown(node: Node, key: str, clock: Clock) -> None:
+    def shown() -> list[dict[tuple[str, ...], Any]]:
+        return [dict(metric.samples) for metric in node.tenants.metrics()]
+
+    assert shown() == [{}, {(): 0}]
+    await node.refresh()
+    clock.now += 7
+    assert shown() == [{(): 7}, {(): 1}]
+    assert node.knows(key) is not None

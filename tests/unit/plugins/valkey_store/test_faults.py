@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 import uvloop
 
-from gateway import Budget, StoreUnavailable
+from gateway import Budget, Histogram, StoreUnavailable
 from plugins.valkey_store.store import ValkeyStore
 from plugins.valkey_store.url import read_url
 from tests.support.budget_store_cases import figures, one
@@ -175,3 +175,23 @@ async def until_told(store: ValkeyStore, **what: int):  # noqa: ANN201
 async def refused_seconds_of(store: ValkeyStore, **what: int) -> None:
     with pytest.raises(StoreUnavailable):
         await one(store, BUDGET, **what)
+
+
+async def test_how_exchanges_fared_is_shown(server: ValkeyServer, open_store: Open) -> None:
+    def shown() -> tuple[int, int, float]:
+        """Exchanges that were answered, those that were not, and whether there is a connection."""
+        times, connected = store.metrics()
+        yes, no = (times.samples[each,] for each in ("yes", "no"))
+        assert isinstance(yes, Histogram)
+        assert isinstance(no, Histogram)
+        is_connected = connected.samples[()]
+        assert isinstance(is_connected, int)
+        return sum(yes.counts), sum(no.counts), is_connected
+
+    store = open_store(server.url, PATIENT_SECONDS)
+    assert shown() == (0, 0, 0)
+    await one(store, BUDGET, wanted=60)
+    assert shown() == (1, 0, 1)
+    server.kill()
+    await refused_seconds(store)
+    assert shown() == (1, 1, 0)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import ConfigError
-from plugins.valkey_store.script import LARGEST, rate_of
 from plugins.valkey_store.url import read_url
 
 
@@ -56,18 +55,3 @@ def test_a_url_that_cannot_be_used(text: str, match: str) -> None:
         read_url(text)
     assert ":hush" not in str(caught.value)
     assert "/nowhere" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("rate", "expected"),
-    [
-        (0.0, (0, 1)),
-        (1000 / 60, (50, 3)),
-        (1 / 86_400, (1, 86_400)),
-        (100 / (31 * 86_400), (1, 26_784)),
-        (1e-9, (1, 31 * 86_400)),
-        (1e300, (LARGEST, 1)),
-    ],
-)
-def test_a_rate_is_the_fraction_that_it_was_made_of(rate: float, expected: tuple[int, int]) -> None:
-    assert rate_of(rate) == expected

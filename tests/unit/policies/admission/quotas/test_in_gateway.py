@@ -78,7 +78,7 @@ async def test_a_reload_goes_on_with_what_was_spent() -> None:
     ("policies_", "says"),
     [
         ([{"use": "quotas", "limits": [{**PER_DAY, "window": "calender"}]}], "window"),
-        ([{"use": "quotas", "limits": [{"name": "x", "dimension": "requests", "amount": 1}]}], "it needs `every`"),
+        ([{"use": "quotas", "limits": [{"name": "x", "dimension": "requests", "amount": 1}]}], "every: missing"),
         ([{"use": "quotas", "limits": [PER_DAY, PER_DAY]}], "two limits are named 'tokens'"),
         ([{"use": "quotas", "limits": [{**PER_DAY, "dimension": "cost"}]}], "has no `prices`"),
         ([{"use": "quotas"}, {"use": "quotas"}], "it stands twice"),

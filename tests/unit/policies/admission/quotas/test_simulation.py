@@ -34,6 +34,7 @@ def past(at: float, tokens: int = 10, **changes: Any) -> PastCall:
         "operation": Operation.CHAT,
         "model": "kimi-k2",
         "streamed": False,
+        "max_tokens": None,
         "usage": Usage(prompt_tokens=tokens, completion_tokens=tokens),
         "cost_nanos": None,
     }
@@ -70,6 +71,17 @@ async def test_who_would_have_been_refused_when_and_how_often() -> None:
 async def test_tokens_count_as_they_were_used() -> None:
     result = await simulated([day(Dimension.TOTAL_TOKENS, 20_000)], *(past(number * 10.0, 500) for number in range(30)))
     assert result.calls - result.refused == 20
+
+
+async def test_a_call_reserves_what_it_asked_for_and_only_what_it_used_is_gone() -> None:
+    """As it would have: two at once do not fit, one after the other do."""
+    budget = day(Dimension.OUTPUT_TOKENS, 1_000)
+    at_once = [past(number * 1.0, 10, max_tokens=600) for number in range(2)]
+    assert (await simulated([budget], *at_once)).refused == 1
+    in_turn = [past(number * 10.0, 10, max_tokens=600) for number in range(40)]
+    assert (await simulated([budget], *in_turn)).refused == 0
+    assert (await simulated([budget], past(0.0, 10, max_tokens=1_001))).refused == 1
+    assert (await simulated([budget], past(0.0, 10, max_tokens=None))).refused == 0
 
 
 async def test_calls_at_once_are_as_long_as_they_were() -> None:
@@ -117,6 +129,7 @@ def row(number: int, **changes: Any) -> dict[str, Any]:
         "total_us": 1_000,
         "status": 200,
         "streamed": False,
+        "max_tokens": 9,
     }
     return {**fields, **changes}
 
