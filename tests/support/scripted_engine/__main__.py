@@ -15,6 +15,7 @@ from tests.support.scripted_engine.control import ControlDoor
 from tests.support.scripted_engine.dialects import DIALECTS
 from tests.support.scripted_engine.dialects.shape import OpenAIShape
 from tests.support.scripted_engine.faults import start_script
+from tests.support.scripted_engine.metered import Metered
 from tests.support.scripted_engine.protocol import Engine, EngineProtocol
 from tests.support.scripted_engine.state import EngineState
 
@@ -30,6 +31,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="kimi-k2", help="the one served model name")
     parser.add_argument("--dialect", default="vllm", choices=sorted(DIALECTS), help="whose shapes it speaks")
     parser.add_argument("--lifelike", action="store_true", help="answer as a small model would, and judge requests")
+    parser.add_argument("--metered", action="store_true", help="answer as long as the prompt asks, and keep an account")
     parser.add_argument("--chunks", type=int, default=16, help="content chunks when the request sets no max_tokens")
     parser.add_argument("--chunk-interval-ms", type=float, default=0.0)
     parser.add_argument("--first-chunk-ms", type=float, default=0.0)
@@ -76,7 +78,7 @@ async def serve(options: argparse.Namespace) -> None:
         for operation, shape in dialect.shapes.items()
         if isinstance(shape, OpenAIShape) and not options.lifelike
     }
-    engine = Engine(EngineState(options.name), options.model, dialect, answers)
+    engine = Engine(EngineState(options.name), options.model, dialect, {} if options.metered else answers)
     engine.lifelike = options.lifelike
     engine.default_chunks = options.chunks
     engine.interval = options.chunk_interval_ms / 1000
@@ -84,7 +86,11 @@ async def serve(options: argparse.Namespace) -> None:
     engine.answer_delay = options.answer_ms / 1000
     listener, control = Listener(engine, counted=True), Listener(engine, counted=False)
     engine.script = start_script
-    engine.other = ControlDoor(engine, listener.switch)
+    engine.other = control_door = ControlDoor(engine, listener.switch)
+    if options.metered:
+        metered = Metered(answers)
+        engine.script = metered.start
+        control_door.verbs["GET", "account"] = lambda *_: [entry.as_json() for entry in metered.entries]
     await listener.open(options.port)
     await control.open(options.control_port)
 

@@ -47,6 +47,10 @@ class ScriptedEngine:
         """The latest calls, oldest first: path, headers and body as they came off the wire."""
         return cast("list[Json]", self._ask("GET", "calls"))
 
+    def account(self) -> list[Json]:
+        """What each call of a `--metered` engine took: id, prompt, produced, finished."""
+        return cast("list[Json]", self._ask("GET", "account"))
+
     def last_json(self) -> Json:
         """The last call's body, decoded."""
         return cast("Json", msgspec.json.decode(self.state()["last"]["body"]))

@@ -68,19 +68,47 @@ async def test_three_tenants_and_one_of_them_light() -> None:
     await hall.empty()
 
 
-async def test_an_interactive_call_waits_for_two_slots_at_most() -> None:
-    """However deep the queue of the other tenant is: one that is before it at the same count, then its own."""
+async def test_an_interactive_call_gets_the_next_slot() -> None:
+    """However deep the queue of the other tenant is: that one has every slot, and charged for or not, it is to share them."""
     hall = Hall(make_replica(max_concurrent=SLOTS), per_tenant=1_000)
     await hall.crowd(*["batch"] * 500)
     for _ in range(50):
         (visit,) = await hall.crowd("chat")
-        for freed in range(3):
-            if visit.done():
-                break
-            assert freed < 2
-            await hall.finish()
+        assert not visit.done()
+        await hall.finish()
         assert visit.done()
         await hall.finish(place=len(hall.inside) - 1)
+    await hall.empty()
+
+
+@pytest.mark.parametrize(("share", "slots"), [(1.0, 2), (3.0, 3)])
+async def test_who_comes_back_gets_its_share_of_the_slots_before_turns_are_taken(share: float, slots: int) -> None:
+    """Those that are in flight were charged before anybody else came; to take turns from then on would be to wait for half."""
+    hall = Hall(make_replica(max_concurrent=SLOTS), per_tenant=1_000)
+    await hall.crowd(*["batch"] * 100)
+    for _ in range(2 * SLOTS):
+        await hall.finish()
+    await hall.crowd(*["chat"] * 100, share=share)
+    hall.order.clear()
+    for _ in range(slots):
+        await hall.finish()
+    assert hall.order == ["chat"] * slots
+    for _ in range(40):
+        await hall.finish()
+    chats = hall.order[slots:].count("chat")
+    assert abs(chats - 40 * share / (1 + share)) <= 2
+    await hall.empty()
+
+
+async def test_who_has_its_share_of_the_slots_begins_no_lower() -> None:
+    hall = Hall(make_replica(max_concurrent=SLOTS), per_tenant=1_000)
+    await hall.crowd("a", "b", "a", "b")
+    await hall.crowd(*["a"] * 20)
+    await hall.crowd(*["b"] * 20)
+    hall.order.clear()
+    for _ in range(8):
+        await hall.finish()
+    assert abs(hall.order.count("a") - hall.order.count("b")) <= 2
     await hall.empty()
 
 

@@ -1,0 +1,1 @@
+"""The proofs that quotas, ledger and engines agree, on real processes: `python -m tests.performance.quotas`."""
