@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 SOURCES := gateway backends policies plugins tests deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check format lint types imports test-engines test-lab engine-vllm engine-sglang engine-ktransformers engine-llama-cpp engine-torch-reference weights lab lab-stop bench bench-peers prove-ledger prove-quotas soak clean
+.PHONY: help install serve test check format lint types imports test-engines test-lab engine-vllm engine-sglang engine-ktransformers engine-llama-cpp engine-torch-reference weights lab lab-stop bench bench-peers prove-ledger prove-quotas simulate soak clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 26
@@ -90,6 +90,9 @@ prove-ledger: install ## a million calls through the ledger, on SQLite and on Po
 
 prove-quotas: install ## four gateways, one Valkey, 200 clients: budgets, ledger and engines agree, whatever dies; fair shares
 	$(BIN)/python -m tests.performance.quotas $(ARGS)
+
+simulate: install ## routing rules on a simulated fleet of unequal engines: a table, and a plot with ARGS="--out FOLDER"
+	$(BIN)/python -m tests.simulator $(ARGS)
 
 soak: install ## hold 32 streams for a minute and look for leaks (ARGS= for more)
 	$(BIN)/python -m tests.performance.soak $(ARGS)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import httpx
+import msgspec
 from msgspec import Raw
 
 from backends import dialects
@@ -50,6 +51,19 @@ _DRAINING = "cannot schedule new futures"
 _DEAD = "EngineCore encountered an issue"
 
 
+_PAUSED = msgspec.json.Decoder(dict[str, Any])
+
+
+class VLLMSettings(SharedEngineSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a replica's `options:` may say besides.
+
+    Attributes:
+        tells_pauses: it was started with VLLM_SERVER_DEV_MODE=1, so it can be paused, and is asked at each probe whether it is.
+    """
+
+    tells_pauses: bool = False
+
+
 class VLLM(SharedEngine):
     """vLLM 0.10 and newer (`vllm/entrypoints/openai/api_server.py`)."""
 
@@ -72,6 +86,10 @@ class VLLM(SharedEngine):
     # Answers 200 when the engine's process is alive, without a token being generated.
     probe_path: ClassVar[str] = "/health"
 
+    def __init__(self, settings: SharedEngineSettings | None = None) -> None:
+        super().__init__(settings)
+        self._tells_pauses = isinstance(settings, VLLMSettings) and settings.tells_pauses
+
     def add_own(self, edit: RequestEdit, replica: Replica, attempt_id: str) -> str | None:  # noqa: ARG002
         """A salt, and a priority of which lower ones are served first. Without `--scheduling-policy priority`, any is an error."""
         call = edit.call
@@ -91,13 +109,15 @@ class VLLM(SharedEngine):
         return super().judge(status, found)
 
     async def look_at_load(self, client: httpx.AsyncClient, replica: Replica) -> Probe:
-        """The gauges of `/metrics`, which vLLM serves unless told not to."""
+        """The gauges of `/metrics`, which vLLM serves unless told not to; before that, whether it is paused."""
+        if self._tells_pauses and await _is_paused(client, replica.url):
+            return Probe(ReplicaState.PAUSED, "the engine is paused")
         page = await fetch(client, replica.url + "/metrics")
         if page is None:
             return Probe(ReplicaState.READY)
         text = page.decode(errors="replace")
         if _ASLEEP in text:
-            return Probe(ReplicaState.STARTING, "the engine sleeps")
+            return Probe(ReplicaState.SLEEPING, "the engine sleeps")
         gauges = read_gauges(text, _WANTED)
         return Probe(
             ReplicaState.READY,
@@ -110,11 +130,19 @@ class VLLM(SharedEngine):
         )
 
 
-def _build(settings: SharedEngineSettings, _: BuildContext) -> Backend:
+async def _is_paused(client: httpx.AsyncClient, url: str) -> bool:
+    page = await fetch(client, url + "/is_paused")
+    try:
+        return page is not None and _PAUSED.decode(page).get("is_paused") is True
+    except msgspec.DecodeError:
+        return False
+
+
+def _build(settings: VLLMSettings, _: BuildContext) -> Backend:
     return VLLM(settings)
 
 
 @hookimpl
 def moegate_backends() -> Iterable[Extension[Backend]]:
     """Register the backend."""
-    return [Extension("vllm", SharedEngineSettings, _build)]
+    return [Extension("vllm", VLLMSettings, _build)]

@@ -25,6 +25,7 @@ from gateway.contracts.call import (
     Prices,
     Principal,
     Scope,
+    Step,
     Usage,
 )
 from gateway.contracts.database import Database, Schema
@@ -47,7 +48,18 @@ from gateway.contracts.plugin import (
     Service,
     TenantDirectory,
 )
-from gateway.contracts.policy import AdmissionPolicy, Attribution, AttributionPolicy, Lease, RoutingPolicy
+from gateway.contracts.policy import (
+    AdmissionPolicy,
+    AttemptEnd,
+    AttemptWatch,
+    Attribution,
+    AttributionPolicy,
+    Lease,
+    Observant,
+    Ranking,
+    RoutingObserver,
+    RoutingPolicy,
+)
 from gateway.contracts.quota import Dimension, Limit, Subject
 from gateway.contracts.secret import Secret
 from gateway.contracts.store import (
@@ -65,6 +77,8 @@ from gateway.hookspecs import hookimpl
 __all__ = [
     "AdmissionPolicy",
     "Attempt",
+    "AttemptEnd",
+    "AttemptWatch",
     "Attribution",
     "AttributionPolicy",
     "Authenticator",
@@ -105,23 +119,27 @@ __all__ = [
     "Model",
     "NativeContinuation",
     "NoSettings",
+    "Observant",
     "OpenConfiguration",
     "Operation",
     "Outcome",
     "Prices",
     "Principal",
     "Probe",
+    "Ranking",
     "Recorder",
     "Replica",
     "ReplicaAccess",
     "ReplicaLoad",
     "ReplicaState",
     "RouteProvider",
+    "RoutingObserver",
     "RoutingPolicy",
     "Schema",
     "Scope",
     "Secret",
     "Service",
+    "Step",
     "StoreSettings",
     "StoreUnavailable",
     "Subject",

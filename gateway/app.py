@@ -9,7 +9,7 @@ import math
 import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import structlog
 import uvicorn
 
 from gateway import config_file
+from gateway.composition import targets
 from gateway.composition.runtime import Runtime, build_runtime
 from gateway.errors import ConfigError, GatewayError
 from gateway.http.crowd import Crowd, affordable
@@ -48,7 +49,7 @@ class Application:
     """One gateway process.
 
     Args:
-        file: the configuration file; a change of it, or SIGHUP, is a reload.
+        file: the configuration file; a change of it or of a file of targets that it names, or SIGHUP, is a reload.
         host, port: what the command line says instead of the file.
     """
 
@@ -60,7 +61,8 @@ class Application:
         self._shared = SharedObjects()
         self._reloading = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
-        self._stamp = _stamp(file)
+        self._watched: tuple[Path, ...] = (file,)
+        self._stamps = _stamps(self._watched)
 
     async def build(self) -> Runtime:
         """Build a runtime from the file as it is now.
@@ -68,7 +70,14 @@ class Application:
         Raises:
             ConfigError: with every problem found.
         """
-        return await build_runtime(config_file.read(self._file), self._registry, self._shared)
+        self._watched = (self._file,)
+        self._stamps = _stamps(self._watched)
+        document = config_file.read(self._file)
+        # Before they are read: a change meanwhile must be noticed, and that a broken one was mended.
+        named = targets.files_of(document)
+        self._watched = (self._file, *named)
+        self._stamps += _stamps(named)
+        return await build_runtime(targets.with_targets(document), self._registry, self._shared)
 
     async def serve(self, on_serving: OnServing | None = None) -> None:
         """Serve until a signal.
@@ -117,7 +126,6 @@ class Application:
     async def reload(self, edge: Edge) -> None:
         """Swap in what the file says now; a file that cannot be served changes nothing."""
         async with self._reloading:
-            self._stamp = _stamp(self._file)
             try:
                 runtime = await self.build()
             except ConfigError as error:
@@ -143,7 +151,7 @@ class Application:
     async def _watch(self, edge: Edge) -> None:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            if _stamp(self._file) != self._stamp:
+            if _stamps(self._watched) != self._stamps:
                 await self.reload(edge)
 
     @contextlib.contextmanager
@@ -233,6 +241,10 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise PortTaken(f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}") from error
     return listener
+
+
+def _stamps(files: Sequence[Path]) -> list[tuple[int, int, int] | None]:
+    return [_stamp(file) for file in files]
 
 
 def _stamp(file: Path) -> tuple[int, int, int] | None:

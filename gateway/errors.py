@@ -19,6 +19,7 @@
     │   ├── UpstreamOverloaded      503, retryable
     │   ├── UpstreamTimeout         504, retryable
     │   ├── UpstreamBroken          502
+    │   ├── EmptyAnswer             502, retryable
     │   └── UpstreamRefused         the engine's own 4xx, passed on
     │       └── ContextTooLong      400, retryable
     └── PolicyFailed                500
@@ -212,12 +213,17 @@ class UpstreamUnreachable(UpstreamError):
 
 
 class UpstreamOverloaded(UpstreamError):
-    """The engine says that its queue is full or that it is draining."""
+    """The engine says that its queue is full or that it is draining.
+
+    Attributes:
+        asked_seconds: for how long the engine itself asked not to be called (`Retry-After`); None if it did not say.
+    """
 
     status = 503
     code = "upstream_overloaded"
     retryable = True
     text = "The engine is overloaded; try again later."
+    asked_seconds: float | None = None
 
 
 class UpstreamTimeout(UpstreamError):
@@ -234,6 +240,14 @@ class UpstreamBroken(UpstreamError):
 
     code = "upstream_broken"
     text = "The engine's answer was broken off or unreadable."
+
+
+class EmptyAnswer(UpstreamError):
+    """A whole answer with nothing in it, where the configuration wants another replica to be asked then."""
+
+    code = "empty_answer"
+    retryable = True
+    log_level = "info"
 
 
 class UpstreamRefused(UpstreamError):

@@ -48,8 +48,8 @@ def moegate_admission_policies() -> Iterable[Extension[AdmissionPolicy]]:  # typ
 def moegate_routing_policies() -> Iterable[Extension[RoutingPolicy]]:  # type: ignore[empty-body]
     """Give policies that keep, drop or reorder replicas.
 
-    Called once when the registry is built. Run per call in the order of `policies.routing`, each on the list that its
-    predecessor left, after admission.
+    Called once when the registry is built. Run per call in the order of `policies.routing`, or of the model's own
+    `routing`, each on the list that its predecessor left, after admission.
     """
 
 

@@ -24,20 +24,36 @@ BUILT_INS = (
     "backends.torch_reference.plugin",
     "backends.vllm",
     "plugins.api_keys",
+    "plugins.decisions",
     "plugins.engine_supervisor",
     "plugins.engine_verify",
     "plugins.ledger",
     "plugins.memory_store",
     "plugins.oidc",
     "plugins.prometheus",
+    "plugins.replicas",
     "plugins.tenants",
     "plugins.valkey_store",
     "policies.admission.concurrency_limit",
     "policies.admission.fair_queue",
     "policies.admission.quotas",
+    "policies.routing.capacity_weighted",
     "policies.routing.context_fit",
+    "policies.routing.cost_aware",
     "policies.routing.least_loaded",
+    "policies.routing.peak_ewma",
+    "policies.routing.pin",
+    "policies.routing.predicted_ttft",
+    "policies.routing.prefix_affinity",
+    "policies.routing.priority_tiers",
+    "policies.routing.round_robin",
+    "policies.routing.session_affinity",
+    "policies.routing.time_window",
+    "policies.routing.weighted",
 )
+
+DEFAULT_ROUTING = ("pin", "context_fit", "predicted_ttft", "prefix_affinity")
+"""How calls are routed where the configuration does not say; each with its default settings, in this order."""
 
 
 def load_plugins(built_ins: tuple[str, ...] = BUILT_INS) -> pluggy.PluginManager:

@@ -53,11 +53,88 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class TimeoutSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long to wait for an engine, in seconds. Idle counts between two pieces of an answer, never its whole length."""
+    """How long to wait for an engine, in seconds.
+
+    Attributes:
+        first_byte_seconds: until the first event of a stream, or the head of a whole answer.
+        idle_seconds: between two pieces of an answer, comments in between not counted; never its whole length.
+        total_seconds: from one attempt's start to the end of its answer; null for as long as it takes.
+    """
 
     connect_seconds: Seconds = 2.0
     first_byte_seconds: Seconds = 300.0
     idle_seconds: Seconds = 120.0
+    total_seconds: Seconds | None = None
+
+
+class ReplicaTimeoutSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What of the model's `timeouts` is otherwise for one replica; what is not said is the model's."""
+
+    connect_seconds: Seconds | None = None
+    first_byte_seconds: Seconds | None = None
+    idle_seconds: Seconds | None = None
+    total_seconds: Seconds | None = None
+
+
+class BreakerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a replica on which calls fail is given no more of them, and how it comes back.
+
+    Attributes:
+        window_seconds: what is looked at; a failure is forgotten after so long.
+        minimum_calls: fewer within the window say nothing.
+        failure_share: of the calls within the window, from which on it is taken out.
+        floor_share: of the model's replicas that must stay in, at least one; below it none is taken out.
+        open_seconds: how long it is out the first time; twice as long each time in a row, up to `longest_open_seconds`.
+        trial_calls: how many it is then given; if all serve, it is back, and if one fails, it is out again.
+        slow_start_seconds: how long its share of slots grows, from a tenth, until it has all of them again.
+    """
+
+    enabled: bool = True
+    window_seconds: Seconds = 30.0
+    minimum_calls: Annotated[int, Meta(ge=1, le=100_000)] = 10
+    failure_share: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    floor_share: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    open_seconds: Seconds = 10.0
+    longest_open_seconds: Seconds = 300.0
+    trial_calls: Annotated[int, Meta(ge=1, le=100)] = 3
+    slow_start_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 30.0
+
+
+class RetrySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much more engines may be asked than callers ask, while nothing has reached the caller.
+
+    Attributes:
+        budget_share: further tries, as a share of the calls of the last ten seconds: so a brown-out is not doubled.
+        minimum_calls: further tries in ten seconds however few calls there are.
+        longest_pause_seconds: if every replica is overloaded and has said when to come back (`Retry-After`), wait for the
+            first of them if it is not longer than that; 0 for never.
+        longest_hold_seconds: a replica that has said when to come back is not called before, but for no longer than that;
+            0 for calling it all the same.
+        empty_answers: also try another replica if a chat or a completion comes with no text and no tool call. Streams
+            then begin with the first of these.
+    """
+
+    budget_share: Annotated[float, Meta(ge=0, le=10)] = 0.2
+    minimum_calls: Annotated[int, Meta(ge=0, le=100_000)] = 10
+    longest_pause_seconds: Annotated[float, Meta(ge=0, le=600)] = 2.0
+    longest_hold_seconds: Annotated[float, Meta(ge=0, le=3_600)] = 60.0
+    empty_answers: bool = False
+
+
+class HedgeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether a second replica is asked when the first event of a stream is late; the first to answer wins.
+
+    Attributes:
+        floor_seconds: a first event is not late before; beyond that it is late when it takes longer than 95 of 100 of
+            the replica's last ones did.
+        budget_share: second tries, as a share of the calls of the last ten seconds.
+        minimum_calls: second tries in ten seconds however few calls there are.
+    """
+
+    enabled: bool = False
+    floor_seconds: Seconds = 1.0
+    budget_share: Annotated[float, Meta(ge=0, le=1)] = 0.05
+    minimum_calls: Annotated[int, Meta(ge=0, le=100_000)] = 1
 
 
 class ReplicaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,6 +145,7 @@ class ReplicaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         max_concurrent: calls that may be in flight here at once.
         context_length: tokens, where this endpoint takes fewer than the checkpoint could.
         checkpoint: where these weights are not the model's (a quantised or tuned copy).
+        timeouts: where this engine takes longer, or should not, than the model's `timeouts` allow.
         api_key: what the engine itself wants as a bearer token.
         options: the backend's own settings.
     """
@@ -80,6 +158,7 @@ class ReplicaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     max_concurrent: Annotated[int, Meta(ge=1, le=100_000)] = 256
     context_length: Annotated[int, Meta(ge=1)] | None = None
     checkpoint: Checkpoint | None = None
+    timeouts: ReplicaTimeoutSettings = ReplicaTimeoutSettings()
     api_key: Secret | None = None
     options: dict[str, Any] = {}
 
@@ -88,9 +167,14 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A served name and the replicas behind it.
 
     Attributes:
+        targets: a YAML file with a list of more replicas; a change of it is a reload, so they come and go.
         max_attempts: how many replicas are tried for one call.
         defaults: sampling parameters sent to every engine where the client says nothing.
         reasoning_fields: names under which clients get what the model thought.
+        breaker: when a replica that fails is left alone.
+        retries: how much more engines may be asked than callers ask.
+        hedge: whether a second replica is asked when the first one is late.
+        routing: routing policies of this model, in place of those under `policies`.
         prices: what a million tokens cost, for costs in the ledger and in limits.
         tokenizer: a folder with the model's `tokenizer.json` and chat template; prompts are then counted exactly where
             that matters.
@@ -99,22 +183,27 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     name: Name
     aliases: list[Name] = []
     checkpoint: Checkpoint
-    replicas: list[ReplicaSettings]
+    replicas: list[ReplicaSettings] = []
+    targets: Path | None = None
     max_attempts: Annotated[int, Meta(ge=1, le=16)] = 3
     defaults: dict[DefaultName, float | int | str | list[str]] = {}
     reasoning_fields: Annotated[list[ReasoningField], Meta(min_length=1, max_length=2)] = msgspec.field(
         default_factory=lambda: ["reasoning_content"]
     )
     timeouts: TimeoutSettings = TimeoutSettings()
+    breaker: BreakerSettings = BreakerSettings()
+    retries: RetrySettings = RetrySettings()
+    hedge: HedgeSettings = HedgeSettings()
+    routing: list[Entry] | None = None
     prices: Prices | None = None
     tokenizer: Path | None = None
 
 
 class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which policies run, in this order."""
+    """Which policies run, in this order. Without `routing` it is the default list; an empty list is none at all."""
 
     admission: list[Entry] = []
-    routing: list[Entry] = []
+    routing: list[Entry] | None = None
     attribution: list[Entry] = []
 
 

@@ -43,9 +43,14 @@ def summary(runtime: Runtime) -> list[str]:
     policies = runtime.settings.policies
     for kind, entries in (
         ("admission", policies.admission),
-        ("routing", policies.routing),
+        ("routing", runtime.routing),
         ("attribution", policies.attribution),
     ):
         lines.append(f"{kind}: {', '.join(entry['use'] for entry in entries) or 'none'}")
     lines.append(f"plugins: {', '.join(entry['use'] for entry in runtime.settings.plugins) or 'none'}")
+    lines += [
+        f"routing of {model.name}: {', '.join(entry['use'] for entry in model.routing) or 'none'}"
+        for model in runtime.settings.models
+        if model.routing is not None
+    ]
     return lines

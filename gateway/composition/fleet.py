@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 import msgspec
 from msgspec import Raw
@@ -14,9 +15,13 @@ from gateway.contracts.call import Model
 from gateway.contracts.plugin import LaunchedReplica
 from gateway.contracts.secret import Secret
 from gateway.errors import ConfigError
+from gateway.fleet.condition import Condition
+from gateway.fleet.hedges import Hedges
+from gateway.fleet.metrics import FleetMeter
 from gateway.fleet.pool import Member, Pool, PooledFleet
+from gateway.fleet.retries import Retries
 from gateway.registry import Kind
-from gateway.settings import ModelSettings, ReplicaSettings, Settings
+from gateway.settings import ModelSettings, ReplicaSettings, ReplicaTimeoutSettings, Settings, TimeoutSettings
 from gateway.upstream import HeaderBlock, Origin, Timeouts, encode_headers
 from gateway.validation import Invalid, readable
 
@@ -42,8 +47,18 @@ def build_fleet(settings: Settings, builder: Builder) -> PooledFleet:
             members.append(member)
             if launch is not None:
                 launched.append(LaunchedReplica(member.replica, *launch))
-        pools.append(Pool(model, members, settings_of_model.max_attempts))
-    return PooledFleet(pools, launched)
+        pools.append(
+            Pool(
+                model,
+                members,
+                settings_of_model.max_attempts,
+                _retries(settings_of_model, builder),
+                _hedges(settings_of_model, builder),
+            )
+        )
+    fleet = PooledFleet(pools, launched, builder.shared(("drained",), set))
+    builder.meters.add("fleet", FleetMeter(fleet))
+    return fleet
 
 
 def _model(settings: ModelSettings) -> Model:
@@ -56,6 +71,19 @@ def _model(settings: ModelSettings) -> Model:
         settings.prices,
         settings.tokenizer,
     )
+
+
+def _retries(model: ModelSettings, builder: Builder) -> Retries:
+    """The budget of one model; it and its counts go on over a reload that does not change it."""
+    settings = model.retries
+    key = ("retries", model.name, msgspec.json.encode(settings).decode())
+    return builder.shared(key, lambda: Retries(settings))
+
+
+def _hedges(model: ModelSettings, builder: Builder) -> Hedges | None:
+    settings = model.hedge
+    key = ("hedges", model.name, msgspec.json.encode(settings).decode())
+    return builder.shared(key, lambda: Hedges(settings)) if settings.enabled else None
 
 
 def _check_names(settings: Settings, builder: Builder) -> None:
@@ -116,8 +144,8 @@ class _ReplicaBuilder:
         headers = self._headers()
         if headers is None:
             return None
-        replica = self._replica(backend, url, launch[0] if launch is not None else None)
-        return self._member(replica, backend, origin, base_path, headers), launch
+        condition = self._condition(backend, url, launch[0] if launch is not None else None)
+        return self._member(condition, backend, origin, base_path, headers), launch
 
     def _headers(self) -> HeaderBlock | None:
         try:
@@ -156,7 +184,7 @@ class _ReplicaBuilder:
             return plan, launch.ready_seconds
         return None
 
-    def _replica(self, backend: Backend, url: str, plan: LaunchPlan | None) -> Replica:
+    def _condition(self, backend: Backend, url: str, plan: LaunchPlan | None) -> Condition:
         configured, checkpoint = self._configured, self._configured.checkpoint or self._model.checkpoint
         replica = Replica(
             name=configured.name,
@@ -172,22 +200,21 @@ class _ReplicaBuilder:
         )
         # An unchanged replica keeps its state and its calls in flight over a reload; one whose engine is started
         # otherwise has another engine, though it may have the same address.
-        return self._builder.shared(("replica", _digest(replica, plan)), lambda: replica)
+        condition = self._builder.shared(("replica", _digest(replica, plan)), lambda: Condition(replica))
+        condition.adopt(self._parent.breaker)
+        return condition
 
     def _member(
-        self, replica: Replica, backend: Backend, origin: Origin, base_path: str, headers: HeaderBlock
+        self, condition: Condition, backend: Backend, origin: Origin, base_path: str, headers: HeaderBlock
     ) -> Member:
-        timeouts = self._parent.timeouts
+        replica = condition.replica
         return Member(
             replica=replica,
+            condition=condition,
             backend=backend,
             origin=origin,
             base_path=base_path.rstrip("/"),
-            timeouts=Timeouts(
-                connect_seconds=timeouts.connect_seconds,
-                first_byte_seconds=timeouts.first_byte_seconds,
-                idle_seconds=timeouts.idle_seconds,
-            ),
+            timeouts=timeouts_of(self._parent.timeouts, self._configured.timeouts),
             headers=headers,
             labels=(
                 (b"x-moegate-backend", backend.kind.encode()),
@@ -201,6 +228,21 @@ class _ReplicaBuilder:
 
     def _problem(self, path: Path, text: str) -> None:
         self._builder.validator.problem((*self._path, *path), text)
+
+
+def timeouts_of(model: TimeoutSettings, replica: ReplicaTimeoutSettings) -> Timeouts:
+    """The timeouts of one replica; none is longer than an attempt may take in all."""
+
+    def longest(seconds: float | None, otherwise: float) -> float:
+        return min(otherwise if seconds is None else seconds, total or math.inf)
+
+    total = model.total_seconds if replica.total_seconds is None else replica.total_seconds
+    return Timeouts(
+        connect_seconds=longest(replica.connect_seconds, model.connect_seconds),
+        first_byte_seconds=longest(replica.first_byte_seconds, model.first_byte_seconds),
+        idle_seconds=longest(replica.idle_seconds, model.idle_seconds),
+        total_seconds=total,
+    )
 
 
 def authorization(key: Secret | None) -> tuple[tuple[bytes, bytes], ...]:

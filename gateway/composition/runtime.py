@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from litestar.exceptions import ImproperlyConfiguredException
 from gateway.composition.context import Builder
 from gateway.composition.extensions import Named, build_plugins, build_policies
 from gateway.composition.fleet import authorization, build_fleet
+from gateway.composition.routing import build_routing, routing_entries
 from gateway.composition.state import SharedState
 from gateway.config_file import Document
 from gateway.contracts.backend import Probe, Replica
@@ -24,13 +26,14 @@ from gateway.dataplane.bookkeeping import Bookkeeping
 from gateway.dataplane.forwarder import Forwarder
 from gateway.dataplane.recording import Recording
 from gateway.dataplane.serving import Serving
+from gateway.dataplane.watching import watchers_of
 from gateway.errors import ConfigError
 from gateway.fleet.health import HealthMonitor
 from gateway.fleet.pool import PooledFleet
 from gateway.http.inference import Door, Inference, Limits
 from gateway.http.routes import build_app
 from gateway.registry import Kind, Registry
-from gateway.settings import Settings
+from gateway.settings import Entry, Settings
 from gateway.shared import SharedObjects
 from gateway.upstream import ConnectionPool
 from gateway.upstream import Limits as UpstreamLimits
@@ -71,6 +74,11 @@ class Runtime:
     def service(self, name: str) -> Service | None:
         """What the plugin of that name built as a service."""
         return dict(self._services).get(name)
+
+    @property
+    def routing(self) -> Sequence[Entry]:
+        """The routing policies of models that have none of their own, as the configuration names them or would."""
+        return routing_entries(self.settings, self._builder.registry)
 
     async def database(self) -> Database:
         """The database, its tables looked at; see `OpenConfiguration.database`."""
@@ -191,11 +199,19 @@ def _build(settings: Settings, builder: Builder) -> Runtime:
     plugins = build_plugins(settings.plugins, builder)
     connections = builder.shared(("connections",), lambda: ConnectionPool(UpstreamLimits()))
     attribution = _policies(builder, policies.attribution, Kind.ATTRIBUTION_POLICY, "attribution")
+    routing, of_models = build_routing(settings, builder)
     serving = Serving(
         transforms=plugins[Kind.CALL_TRANSFORM],
         admission=_policies(builder, policies.admission, Kind.ADMISSION_POLICY, "admission"),
-        routing=_policies(builder, policies.routing, Kind.ROUTING_POLICY, "routing"),
-        forwarder=Forwarder(connections, fleet, attribution, UpstreamLimits().max_body_bytes),
+        routing=routing,
+        routing_of_models=of_models,
+        forwarder=Forwarder(
+            connections,
+            fleet,
+            attribution,
+            UpstreamLimits().max_body_bytes,
+            watchers=watchers_of(itertools.chain(routing, *of_models.values())),
+        ),
         books=Bookkeeping(Accounting(builder.tokens), plugins[Kind.JOURNAL], Recording(plugins[Kind.RECORDER])),
     )
     authenticators = [authenticator for _, authenticator in plugins[Kind.AUTHENTICATOR]]

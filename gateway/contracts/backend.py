@@ -18,12 +18,26 @@ if TYPE_CHECKING:
 
 
 class ReplicaState(StrEnum):
-    """What a replica can do for us now. Starting is a normal state, not a failure."""
+    """What a replica can do for us now; only one that is ready is given calls. Starting is a normal state, not a failure.
+
+    Paused and sleeping is what engines say of themselves; draining is what they say, or what somebody asked of the
+    gateway; ejected is what the gateway's own breaker says of one whose calls fail though it looks well.
+    """
 
     STARTING = "starting"
     READY = "ready"
+    DRAINING = "draining"
+    PAUSED = "paused"
+    SLEEPING = "sleeping"
+    EJECTED = "ejected"
     UNREACHABLE = "unreachable"
     FAILED = "failed"
+
+
+RUNNING_STATES = frozenset({
+    ReplicaState.READY, ReplicaState.DRAINING, ReplicaState.PAUSED, ReplicaState.SLEEPING, ReplicaState.EJECTED,
+})  # fmt: skip
+"""Those of a replica whose engine runs, whether calls are placed there or not."""
 
 
 class Capability(StrEnum):
@@ -65,6 +79,10 @@ class Replica(Struct, kw_only=True, eq=False):
         max_concurrent: calls in flight that the gateway will place here.
         state_reason: one line for people, empty when ready.
         in_flight: calls placed here by this gateway and not yet over.
+        slots: calls that may be in flight here at this moment: `max_concurrent`, or fewer while it recovers from
+            failures, and 0 while it has asked not to be called; -1 at first stands for `max_concurrent`.
+        breaker: `closed`, `open`, `half_open` or `recovering`; see `gateway/fleet/breaker.py`.
+        drained: somebody asked the gateway to place no more calls here.
         changed_at: monotonic seconds of the last change of state.
     """
 
@@ -83,7 +101,15 @@ class Replica(Struct, kw_only=True, eq=False):
     state_reason: str = "not probed yet"
     load: ReplicaLoad | None = None
     in_flight: int = 0
+    slots: int = -1
+    breaker: str = "closed"
+    drained: bool = False
     changed_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        """All slots, until the fleet says otherwise."""
+        if self.slots < 0:
+            self.slots = self.max_concurrent
 
 
 class UpstreamRequest(Struct, frozen=True):

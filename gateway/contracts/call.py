@@ -159,11 +159,23 @@ class Ending(StrEnum):
 
 
 class Attempt(Struct, frozen=True):
-    """One try on one replica. `error_code` is None for the try that served the call."""
+    """One try on one replica.
+
+    Attributes:
+        error_code: None for the try that served the call.
+        began_seconds: since the call was received.
+        seconds: until it failed, or until the first event of its stream, or all of a plain answer, was there.
+        reason: why it failed, one line for whoever runs the gateway, without an address; not for callers.
+        hedge: it was made beside another one that was late.
+    """
 
     replica: str
     backend: str
     error_code: str | None = None
+    began_seconds: float = 0.0
+    seconds: float = 0.0
+    reason: str = ""
+    hedge: bool = False
 
 
 class Outcome(Struct, kw_only=True):
@@ -202,12 +214,36 @@ class Outcome(Struct, kw_only=True):
     total_seconds: float = 0.0
 
 
-class Decision(Struct, kw_only=True):
-    """Why a call went where it went.
+class Step(Struct, frozen=True, kw_only=True):
+    """What one routing policy did with the list that its predecessor left.
 
-    `steps` holds, per routing policy in order, its name and the replicas that it left, best first.
+    Attributes:
+        policy: its name; `capability_fit` is the core's own first look: who is ready, has a free slot, and can do what is asked.
+        left: names of replicas, best first. A `capability_fit` only stands where somebody was dropped.
+        dropped: name and reason, a word or a few ("full", "starting", "context", "hours"), of each that it took out.
+        scores: the numbers it ranked by, one for each of `left` in the same order; empty where it ranked by none.
+        unit: what the numbers are ("seconds", "share of slots", "nanos"); what is better, `left` tells.
+        note: one line for people, where the policy has something to add.
+    """
+
+    policy: str
+    left: tuple[str, ...]
+    dropped: tuple[tuple[str, str], ...] = ()
+    scores: tuple[float, ...] = ()
+    unit: str = ""
+    note: str = ""
+
+
+class Decision(Struct, kw_only=True):
+    """Why a call went where it went; plain data, without an address, filled in as it is made.
+
+    Attributes:
+        candidates: every replica of the model, in the order of the configuration.
+        steps: what each routing policy did, in order; the last one's `left` is the order in which replicas were tried, and
+            where that is empty its policy is why the call was refused.
+        chosen: the replica whose answer the client got; the attempts before it are in `Outcome.attempts`.
     """
 
     candidates: tuple[str, ...] = ()
-    steps: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    steps: tuple[Step, ...] = ()
     chosen: str | None = None

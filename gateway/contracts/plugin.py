@@ -51,6 +51,12 @@ class Fleet(Protocol):
         its address is not its engine.
         """
 
+    def drain(self, replica: Replica) -> None:
+        """Place no more calls there; what runs may end. It holds by the replica's name, over reloads, until `resume`."""
+
+    def resume(self, replica: Replica) -> None:
+        """Place calls there again."""
+
     async def wait_for_change(self) -> None:
         """Return when any replica's state changes."""
 
@@ -140,6 +146,20 @@ class CommandContext(Protocol):
 
         Raises:
             ConfigError: with every problem found. Let it through: the command line prints it, and ends with status 2.
+        """
+
+    def ask(self, url: str, key: str, method: str, path: str) -> Any:
+        """Ask the admin API of a gateway that runs; its JSON answer, decoded.
+
+        Args:
+            url: of the gateway, without a path.
+            key: one with the scope that the route wants.
+            method: such as `GET`.
+            path: of the route, from `/admin/` on.
+
+        Raises:
+            ClientError: the gateway refused; the message is its own.
+            GatewayError: there is no answer, or one that is no gateway's.
         """
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
 from gateway.contracts.backend import Replica
-from gateway.contracts.call import Call, Outcome
+from gateway.contracts.call import Call, Outcome, Usage
 
 
 class Lease(Protocol):
@@ -33,11 +33,77 @@ class AdmissionPolicy(Protocol):
         """
 
 
+class Ranking(Struct, frozen=True):
+    """A routing policy's answer with its reasons, which become a `Step` of the call's Decision.
+
+    Attributes:
+        replicas: those that are left, best first.
+        scores: the numbers they were ranked by, in the same order; empty where there are none.
+        unit: what the numbers are, such as "seconds".
+        reason: why those that are missing were dropped, in a word or a few.
+        note: one line for people.
+    """
+
+    replicas: Sequence[Replica]
+    scores: Sequence[float] = ()
+    unit: str = ""
+    reason: str = ""
+    note: str = ""
+
+
 class RoutingPolicy(Protocol):
     """Where should this call run?"""
 
-    def rank(self, call: Call, replicas: Sequence[Replica]) -> Sequence[Replica]:
-        """Keep, drop or reorder what the policy before it left; best first. No I/O, no waiting; on the call's way."""
+    def rank(self, call: Call, replicas: Sequence[Replica]) -> Sequence[Replica] | Ranking:
+        """Keep, drop or reorder what the policy before it left; best first. No I/O, no waiting; on the call's way.
+
+        `replicas` must not be changed. A policy that sorts should leave in its predecessor's order what it finds equal:
+        so the last policy of a list has the last word, and those before it decide ties.
+        """
+
+
+class AttemptEnd(Struct, frozen=True, kw_only=True):
+    """How one attempt at a call ended, on one replica.
+
+    Attributes:
+        seconds: from when it was sent until it was over.
+        first_event_seconds: until the first event of a stream, or a whole plain answer, had come; None if none came.
+        usage: what the engine told that it used; None if it did not get to tell.
+        events: relayed events of a stream.
+        error_code: of the failure; `broken_off` where client or engine left in the middle of an answer; None if it is whole.
+    """
+
+    seconds: float
+    first_event_seconds: float | None = None
+    usage: Usage | None = None
+    events: int = 0
+    error_code: str | None = None
+
+
+class AttemptWatch(Protocol):
+    """What an observer keeps of one attempt. A crash is logged, and the call goes on."""
+
+    def answered(self, seconds: float) -> None:
+        """The first event of a stream has come, so many seconds after it was sent. At most once, and for streams only."""
+
+    def ended(self, end: AttemptEnd) -> None:
+        """It is over. Exactly once for each `placed`, however it went: failures, retries and clients that leave as well."""
+
+
+class RoutingObserver(Protocol):
+    """Whoever learns from what becomes of the attempts. On the call's way, synchronous; a few microseconds at most."""
+
+    def placed(self, call: Call, replica: Replica) -> AttemptWatch | None:
+        """An attempt is about to be sent; `replica.in_flight` counts it already. None if it need not be watched."""
+
+
+@runtime_checkable
+class Observant(Protocol):
+    """A routing policy that learns. Found out once, when a runtime is built: where no policy is one, nothing is watched."""
+
+    @property
+    def observers(self) -> Sequence[RoutingObserver]:
+        """Who is told, in this order: the policy itself or other objects; one that several policies share is told once."""
 
 
 class Attribution(Struct, frozen=True):

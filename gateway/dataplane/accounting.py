@@ -6,7 +6,7 @@ from typing import Protocol
 
 from gateway.contracts.call import Call, Ending, Operation, Outcome, Usage
 from gateway.contracts.tokens import TokenCounter
-from gateway.dataplane.forwarder import CLIENT_LEFT
+from gateway.dataplane.attempting import CLIENT_LEFT
 
 # They use no tokens: what their answers count is not what was generated.
 _FREE = frozenset({Operation.TOKENIZE, Operation.COUNT_TOKENS})

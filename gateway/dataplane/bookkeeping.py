@@ -10,7 +10,7 @@ import structlog
 from gateway.contracts.call import Call, Decision, Ending, Outcome
 from gateway.contracts.plugin import Journal
 from gateway.dataplane.accounting import Accounting
-from gateway.dataplane.forwarder import Answer
+from gateway.dataplane.attempting import Answer
 from gateway.dataplane.recording import Recording
 
 log = structlog.get_logger("moegate.bookkeeping")

@@ -1,75 +1,43 @@
-"""Tries replicas in rank order until one truly answers; nothing has reached the client while it is at work.
-
-An engine's 200 is not yet success: engines send it while a request still queues, and then put "queue full" into the
-first event. So a stream is accepted when its first event is no error.
-"""
+"""Tries replicas in rank order until one truly answers; nothing has reached the client while it is at work."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import structlog
-from msgspec import Struct
 
-from gateway.contracts.backend import Meter, Replica, ReplicaState, UpstreamRequest
+from gateway.contracts.backend import Replica, ReplicaState
 from gateway.contracts.call import Attempt, Call, Outcome
-from gateway.contracts.policy import Attribution, AttributionPolicy
-from gateway.dataplane import sse
-from gateway.dataplane.aborts import Aborts
+from gateway.contracts.policy import AttributionPolicy
+from gateway.dataplane.attempting import CLIENT_LEFT, Answer, Attempting
+from gateway.dataplane.hedging import HEDGE_LOST, Trial, race, settle_order
 from gateway.dataplane.placement import RETRY_AFTER_SECONDS
+from gateway.dataplane.watching import Watchers
 from gateway.errors import (
     GatewayError,
     NoReplicaAvailable,
     PolicyFailed,
-    UpstreamBroken,
     UpstreamError,
     UpstreamOverloaded,
     UpstreamRefused,
     UpstreamUnreachable,
 )
+from gateway.fleet.hedges import Hedges
 from gateway.fleet.pool import Member, Pool, PooledFleet
-from gateway.upstream import ConnectionPool, UpstreamResponse
+from gateway.upstream import ConnectionPool
 
 log = structlog.get_logger("moegate.forwarder")
 
-MAX_ERROR_BYTES = 64 * 1024
-MAX_EVENT_BYTES = 8 * 1024 * 1024
+# What an engine asked for is waited for and a little more, each call another little: else all come back at once.
+JITTER_SHARE = 0.25
+MOST_REASON = 300
 
-# Why an attempt ended whose client left before the engine had answered.
-CLIENT_LEFT = "client_left"
-
-# After these there is nothing left to abort: the engine never had the request, or refused it itself.
-_ENDED_BY_ENGINE = (UpstreamUnreachable, UpstreamOverloaded, UpstreamRefused)
-
-
-class Answer(Struct, eq=False):
-    """An engine's accepted answer. Whoever holds it closes it.
-
-    Attributes:
-        first: what the client shall see first: all of a plain answer, or the first events of a stream.
-        finished: the engine has said all, or will say no more. If this is not so when it is closed, it is given up.
-    """
-
-    member: Member
-    response: UpstreamResponse
-    meter: Meter
-    first: bytes
-    cutter: sse.EventCutter | None
-    content_type: bytes
-    attribution: tuple[Attribution, ...]
-    request: UpstreamRequest
-    aborts: Aborts
-    finished: bool = False
-
-    def close(self) -> None:
-        """Give the slot back, and the connection; a connection with an answer still on its way is cut, so that the engine stops."""
-        if self.member.replica.in_flight > 0:
-            self.member.replica.in_flight -= 1
-        self.response.close()
-        if not self.finished:
-            self.aborts.send(self.member, self.request)
+# Of no consequence who guesses it.
+_random = random.Random().random  # noqa: S311
 
 
 class Forwarder:
@@ -81,127 +49,118 @@ class Forwarder:
         fleet: PooledFleet,
         attribution: Sequence[tuple[str, AttributionPolicy]],
         max_answer_bytes: int,
+        watchers: Watchers = (),
     ) -> None:
-        self._connections = connections
         self._fleet = fleet
-        self._attribution = tuple(attribution)
-        self._max_answer_bytes = max_answer_bytes
-        self.aborts = Aborts(connections)
+        self._attempting = Attempting(connections, attribution, max_answer_bytes, watchers)
+        self.aborts = self._attempting.aborts
 
     async def forward(self, call: Call, pool: Pool, ranked: Sequence[Replica], outcome: Outcome) -> Answer:
-        """Return the first good answer; every try is noted in `outcome.attempts`.
+        """Return the first good answer; every try is noted in `outcome.attempts`, the one that served last.
 
         Raises:
-            UpstreamError: the last try's failure, when no try is left or another would not help.
+            UpstreamError: the last try's failure, when no try is left, there is no budget for one, or it would not help.
             NoReplicaAvailable: every ranked replica filled up since it was ranked.
         """
+        budget = pool.retries.budget
+        budget.called(time.monotonic())
+        tries = Tries(pool, ranked)
         failure: UpstreamError | None = None
-        for replica in ranked:
-            if len(outcome.attempts) == pool.max_attempts:
+        while len(outcome.attempts) < pool.max_attempts:
+            member = tries.next()
+            if member is None and failure is not None and tries.only_overloaded:
+                member = await self._patiently(pool, tries)
+            if member is None or (failure is not None and not budget.spend(time.monotonic(), failure.code)):
                 break
-            member = pool.member(replica)
-            if member is None:
-                raise PolicyFailed(f"a routing policy returned a replica that is not of pool {pool.model.name}")
-            if replica.in_flight >= replica.max_concurrent:
-                continue
+            trial = Trial(member, len(outcome.attempts) + 1)
             try:
-                answer = await self._attempt(call, member, outcome)
-            except asyncio.CancelledError:
-                outcome.attempts += (Attempt(replica.name, replica.backend, CLIENT_LEFT),)
-                raise
+                if pool.hedges is None or not call.stream:
+                    return await self._attempt(call, pool, outcome, tries, trial)
+                return await self._hedge(call, pool, pool.hedges, outcome, tries, trial)
             except UpstreamError as error:
-                outcome.attempts += (Attempt(replica.name, replica.backend, error.code),)
-                self._note_failure(call, replica, error)
                 if not error.retryable:
                     raise
                 failure = error
-            else:
-                outcome.attempts += (Attempt(replica.name, replica.backend),)
-                return answer
+                tries.only_overloaded &= isinstance(error, UpstreamOverloaded)
         if failure is not None:
             raise failure
         raise NoReplicaAvailable(
             f"All replicas of {pool.model.name} are at their max_concurrent.", retry_after_seconds=RETRY_AFTER_SECONDS
         )
 
-    async def _attempt(self, call: Call, member: Member, outcome: Outcome) -> Answer:
-        replica = member.replica
-        outcome.checkpoint = replica.checkpoint
-        attribution = self._annotate(call, replica) if self._attribution else ()
-        request = member.backend.prepare(call, replica, f"{call.call_id}-{len(outcome.attempts) + 1}")
-        outcome.transforms, outcome.dropped_params = request.transforms, request.dropped_params
-        replica.in_flight += 1
-        response: UpstreamResponse | None = None
-        try:
-            response = await self._connections.send(
-                member.origin,
-                b"POST",
-                (member.base_path + request.path).encode(),
-                request.headers,
-                request.body,
-                member.timeouts,
-                prepared=member.headers,
-            )
-            return await self._accept(call, member, request, response, attribution)
-        except BaseException as error:
-            replica.in_flight -= 1
-            if response is not None:
-                response.close()
-            if not isinstance(error, _ENDED_BY_ENGINE):
-                self.aborts.send(member, request)
-            raise
-
-    async def _accept(
-        self,
-        call: Call,
-        member: Member,
-        request: UpstreamRequest,
-        response: UpstreamResponse,
-        attribution: tuple[Attribution, ...],
+    async def _hedge(
+        self, call: Call, pool: Pool, hedges: Hedges, outcome: Outcome, tries: Tries, first: Trial
     ) -> Answer:
-        """Read as much as tells whether this is an answer."""
-        if response.status != 200:  # noqa: PLR2004 - the one status that an engine's answer has
-            body = await response.read(MAX_ERROR_BYTES)
-            raise member.backend.read_error(response.status, body)
-        meter = member.backend.new_meter(call, request)
-        content_type = response.header(b"content-type") or b""
-        if call.stream:
-            if not content_type.startswith(b"text/event-stream"):
-                raise UpstreamBroken(f"{member.replica.name} answered a stream with {content_type[:80]!r}")
-            cutter = sse.EventCutter(MAX_EVENT_BYTES)
-            first = meter.feed_events(await first_events(member, response, cutter))
+        """One try, and a second one beside it if it is late."""
+        began = time.monotonic()
+        hedges.budget.called(began)
+        name = first.member.replica.name
+        run = partial(self._attempt, call, pool, outcome, tries)
+        delay = hedges.delay(name)
+        if delay is None:
+            answer = await run(first)
         else:
-            if content_type.startswith(b"text/event-stream"):  # it need not have an end
-                raise UpstreamBroken(f"{member.replica.name} answered with a stream that nobody asked for")
-            cutter = None
-            first = meter.read_body(await response.read(self._max_answer_bytes))
-        if meter.error is not None:
-            raise meter.error
-        return Answer(
-            member,
-            response,
-            meter,
-            first,
-            cutter,
-            content_type,
-            attribution,
-            request,
-            self.aborts,
-            finished=cutter is None,
-        )
 
-    def _annotate(self, call: Call, replica: Replica) -> tuple[Attribution, ...]:
-        annotations = []
-        for name, policy in self._attribution:
-            try:
-                annotation = policy.annotate(call, replica)
-            except GatewayError:
-                raise
-            except Exception as error:
-                raise PolicyFailed(f"attribution policy {name} crashed on {call.call_id}") from error
-            if annotation is not None:
-                annotations.append(annotation)
-        return tuple(annotations)
+            def second() -> Trial | None:
+                if first.number >= pool.max_attempts or (other := tries.peek()) is None:
+                    return None
+                if not hedges.budget.spend(time.monotonic(), "late"):
+                    return None
+                tries.next()
+                return Trial(other, first.number + 1, hedge=True)
+
+            trial, answer = await race(run, first, delay, second)
+            hedges.won += trial.hedge
+            outcome.checkpoint = trial.member.replica.checkpoint
+            settle_order(outcome, trial)
+        # One that was late and lost is taken to have come now: if it were left out, what counts as late would only shrink.
+        hedges.note(name, time.monotonic() - began)
+        return answer
+
+    async def _attempt(self, call: Call, pool: Pool, outcome: Outcome, tries: Tries, trial: Trial) -> Answer:
+        """One try, noted with its end."""
+        replica = trial.member.replica
+        began = time.monotonic()
+        code: str | None = None
+        reason = ""
+        # An empty answer is given away only while there is somebody else to ask.
+        may_be_empty = (
+            not pool.retries.settings.empty_answers or tries.peek() is None or trial.number >= pool.max_attempts
+        )
+        try:
+            return await self._attempting.attempt(
+                call, pool, trial.member, trial.number, outcome, may_be_empty=may_be_empty
+            )
+        except asyncio.CancelledError:
+            code = HEDGE_LOST if trial.lost else CLIENT_LEFT
+            raise
+        except UpstreamError as error:
+            code = error.code
+            # What an engine says of a request may hold a piece of it; and an address is for the log alone.
+            if not isinstance(error, UpstreamRefused):
+                reason = error.message.removeprefix(f"{trial.member.origin.label}: ")[:MOST_REASON]
+            self._note_failure(call, replica, error)
+            raise
+        except BaseException:
+            code = ""  # of ours, and not an attempt
+            raise
+        finally:
+            if code != "":
+                seconds = time.monotonic() - began
+                at = began - call.received_at
+                outcome.attempts += (Attempt(replica.name, replica.backend, code, at, seconds, reason, trial.hedge),)
+
+    async def _patiently(self, pool: Pool, tries: Tries) -> Member | None:
+        """Wait for the first of the overloaded to come back, if it has said when and that is soon. Once a call."""
+        settings = pool.retries.settings
+        found = tries.first_back(time.monotonic(), settings.longest_pause_seconds)
+        if found is None:
+            return None
+        member, seconds = found
+        pool.retries.pauses += 1
+        await asyncio.sleep(seconds + _random() * JITTER_SHARE * seconds)
+        member.condition.advance(time.monotonic())
+        return member if usable(member.replica) else None
 
     def _note_failure(self, call: Call, replica: Replica, error: UpstreamError) -> None:
         log.log(
@@ -216,36 +175,64 @@ class Forwarder:
             self._fleet.report(replica, ReplicaState.UNREACHABLE, "the last call could not connect")
 
 
-async def first_events(member: Member, response: UpstreamResponse, cutter: sse.EventCutter) -> bytes:
-    """Read until the first event that carries data, which decides whether the engine really answers.
+class Tries:
+    """Whom a call may still try, in rank order.
 
-    Returns:
-        All whole events up to there; comments before it are kept, so that a retry elsewhere stays possible.
-
-    Raises:
-        UpstreamError: the first event is an error, or none came.
+    Attributes:
+        only_overloaded: all that were tried said that they are overloaded.
     """
-    events = b""
-    # Engines send their headers at once and then queue, some with comments meanwhile: it is the event that the
-    # first-byte timeout is meant for.
-    deadline = time.monotonic() + member.timeouts.first_byte_seconds
-    while True:
-        chunk = await response.read_chunk(max(deadline - time.monotonic(), 0.0))
-        if not chunk:
-            raise UpstreamBroken(f"{member.replica.name} closed the stream before its first event")
-        try:
-            events += cutter.cut(chunk)
-        except sse.EventTooLong as error:
-            raise UpstreamBroken(f"{member.replica.name} sent an event of over {MAX_EVENT_BYTES} bytes") from error
-        if len(events) > MAX_EVENT_BYTES:
-            raise UpstreamBroken(f"{member.replica.name} sent {MAX_EVENT_BYTES} bytes without an event")
-        first = next((event for event in sse.split(events) if sse.data(event) is not None), None)
-        if first is None:
-            continue
-        refused = member.backend.read_first_event(first)
-        if refused is not None:
-            raise refused
-        return events
+
+    __slots__ = ("_next", "_pool", "_rest", "_tried", "only_overloaded")
+
+    def __init__(self, pool: Pool, ranked: Sequence[Replica]) -> None:
+        self._pool = pool
+        self._rest: Iterator[Replica] = iter(ranked)
+        self._next: Member | None = None
+        self._tried: list[Member] = []
+        self.only_overloaded = True
+
+    def next(self) -> Member | None:
+        """The next one that can still take a call; None if there is none.
+
+        Raises:
+            PolicyFailed: a routing policy made a replica up.
+        """
+        member = self._next
+        if member is None or not usable(member.replica):
+            member = self._find()
+        self._next = None
+        if member is not None:
+            self._tried.append(member)
+        return member
+
+    def peek(self) -> Member | None:
+        """What `next` would return."""
+        if self._next is None or not usable(self._next.replica):
+            self._next = self._find()
+        return self._next
+
+    def _find(self) -> Member | None:
+        for replica in self._rest:
+            member = self._pool.member(replica)
+            if member is None:
+                raise PolicyFailed(f"a routing policy returned a replica that is not of pool {self._pool.model.name}")
+            if usable(replica):
+                return member
+        return None
+
+    def first_back(self, now: float, within_seconds: float) -> tuple[Member, float] | None:
+        """Who of those that were tried comes back first, and in how many seconds; None if later, or if one did not say."""
+        waits = [(member.condition.held_seconds(now), member) for member in self._tried]
+        self._tried = []
+        if not waits or min(wait for wait, _ in waits) <= 0:
+            return None
+        seconds, member = min(waits, key=lambda wait: wait[0])
+        return (member, seconds) if seconds <= within_seconds else None
+
+
+def usable(replica: Replica) -> bool:
+    """Whether it can take a call at this moment; it may have filled up, or worse, since it was ranked."""
+    return replica.in_flight < replica.slots and replica.state is ReplicaState.READY
 
 
 _LEVELS = {"info": 20, "warning": 30, "error": 40}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.contracts.call import Call, Ending, Outcome
 from gateway.dataplane import sse
-from gateway.dataplane.forwarder import Answer
-from gateway.errors import GatewayError, UpstreamBroken, UpstreamError
+from gateway.dataplane.attempting import Answer
+from gateway.errors import GatewayError, UpstreamBroken, UpstreamError, UpstreamTimeout
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -20,6 +21,7 @@ STREAM_HEADERS: Headers = [
     (b"x-accel-buffering", b"no"),
 ]
 
+_COLON = ord(":")  # what a comment begins with
 _MOST_NAMES = 32
 _LONGEST_NAME = 64
 _UNLISTABLE = re.compile(r"[^!-+\--~]")  # all but visible ASCII without the comma
@@ -121,9 +123,19 @@ async def _relay_events(answer: Answer, cutter: sse.EventCutter, client: Client)
 
 
 async def _relay_chunks(answer: Answer, cutter: sse.EventCutter, client: Client) -> None:
-    """The one loop that runs per chunk."""
+    """The one loop that runs per chunk.
+
+    An engine that stalls may still send comments, to keep proxies content: they are passed on, and they are no events.
+    """
     meter, response = answer.meter, answer.response
-    while chunk := await response.read_chunk():
+    quiet_until: float | None = None
+    while chunk := await response.read_chunk(None if quiet_until is None else _left(quiet_until)):
+        if chunk[0] == _COLON and b"data:" not in chunk:
+            quiet_until = quiet_until or _now() + answer.member.timeouts.idle_seconds
+            if _left(quiet_until) <= 0:
+                raise UpstreamTimeout("comments and no event in time")
+        else:
+            quiet_until = None
         try:
             events = cutter.cut(chunk)
         except sse.EventTooLong as error:
@@ -134,3 +146,11 @@ async def _relay_chunks(answer: Answer, cutter: sse.EventCutter, client: Client)
                 await client.write(visible, more=True)
             if meter.error is not None:
                 raise meter.error
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _left(until: float) -> float:
+    return max(until - _now(), 0.0)

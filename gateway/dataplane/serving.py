@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -16,14 +16,14 @@ from gateway.dataplane.bookkeeping import Bookkeeping, Entry
 from gateway.dataplane.forwarder import Forwarder, log_level_number
 from gateway.dataplane.placement import place
 from gateway.dataplane.relay import Client, relay
-from gateway.errors import GatewayError, PolicyFailed, QueueTimeout, UpstreamTimeout
+from gateway.errors import GatewayError, PolicyFailed, QueueTimeout, UpstreamError, UpstreamTimeout
 from gateway.fleet.pool import Pool
 
 log = structlog.get_logger("moegate.serving")
 
 
 class Serving:
-    """Serves calls with the policies of one runtime."""
+    """Serves calls with the policies of one runtime; `routing_of_models` has those of models that have their own list."""
 
     def __init__(
         self,
@@ -33,10 +33,12 @@ class Serving:
         routing: Sequence[tuple[str, RoutingPolicy]],
         forwarder: Forwarder,
         books: Bookkeeping,
+        routing_of_models: Mapping[str, Sequence[tuple[str, RoutingPolicy]]] | None = None,
     ) -> None:
         self._transforms = tuple(transforms)
         self._admission = tuple(admission)
         self._routing = tuple(routing)
+        self._routing_of_models = dict(routing_of_models or {})
         self._forwarder = forwarder
         self.books = books
 
@@ -87,7 +89,8 @@ class Serving:
         finally:
             client.add_headers(leases.headers())
         outcome.admitted_seconds = time.monotonic() - call.received_at
-        ranked = place(self._routing, call, pool, decision)
+        routing = self._routing_of_models.get(call.model.name, self._routing)
+        ranked = place(routing, call, pool, decision)
         outcome.placed_seconds = time.monotonic() - call.received_at
         entry.answer = answer = await self._forwarder.forward(call, pool, ranked, outcome)
         try:
@@ -96,6 +99,9 @@ class Serving:
             decision.chosen = answer.member.replica.name
             outcome.status = 200
             await relay(call, answer, client, outcome)
+        except UpstreamError as error:
+            answer.failed(error)
+            raise
         finally:
             answer.close()
 

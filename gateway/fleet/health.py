@@ -7,7 +7,7 @@ import asyncio
 import httpx
 import structlog
 
-from gateway.contracts.backend import Probe, Replica, ReplicaState
+from gateway.contracts.backend import Probe, ReplicaState
 from gateway.fleet.pool import Member, PooledFleet
 
 log = structlog.get_logger("moegate.health")
@@ -17,6 +17,8 @@ NOT_READY_INTERVAL_SECONDS = 0.5
 PROBE_SECONDS = 5.0
 # An engine under full load may answer its health check late; one late answer must not take it out.
 FAILURES_TO_DROP = 3
+# What an engine says of itself, and says once: no failed look.
+_SAID = frozenset({ReplicaState.DRAINING, ReplicaState.PAUSED, ReplicaState.SLEEPING})
 
 
 class HealthMonitor:
@@ -33,20 +35,21 @@ class HealthMonitor:
         self._launched = {id(item.replica) for item in fleet.launched()}
 
     async def run(self) -> None:
-        """Probe until cancelled."""
+        """Probe until cancelled, and keep the time of breakers."""
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._fleet.keep_time())
             for member in self._fleet.members():
                 tasks.create_task(self._watch(member))
 
     async def _watch(self, member: Member) -> None:
         failures = 0
         while True:
-            while self._has_no_engine(member.replica):
+            while self._has_no_engine(member):
                 await self._fleet.wait_for_change()
             found = await self.look(member)
             failures = 0 if found.state is ReplicaState.READY else failures + 1
             self._apply(member, found, failures)
-            ready = member.replica.state is ReplicaState.READY
+            ready = member.condition.found is ReplicaState.READY
             await self._pause(member, READY_INTERVAL_SECONDS if ready else NOT_READY_INTERVAL_SECONDS)
 
     async def look(self, member: Member) -> Probe:
@@ -62,29 +65,29 @@ class HealthMonitor:
 
     def _apply(self, member: Member, found: Probe, failures: int) -> None:
         replica = member.replica
-        before = replica.state
-        if self._has_no_engine(replica):
+        before = member.condition.found
+        if self._has_no_engine(member):
             return  # since this look began
         if found.state is ReplicaState.READY:
             replica.load = found.load
-        elif before is ReplicaState.READY and failures < FAILURES_TO_DROP:
+        elif before is ReplicaState.READY and failures < FAILURES_TO_DROP and found.state not in _SAID:
             return
         elif before is ReplicaState.STARTING and id(replica) in self._launched:
             return  # its supervisor knows better
         self._fleet.report(replica, found.state, found.reason)
-        if replica.state is not before:
+        if found.state is not before:
             log.info("replica changed", replica=replica.name, state=found.state.value, reason=found.reason or None)
 
-    def _has_no_engine(self, replica: Replica) -> bool:
-        return replica.state is ReplicaState.FAILED and id(replica) in self._launched
+    def _has_no_engine(self, member: Member) -> bool:
+        return member.condition.found is ReplicaState.FAILED and id(member.replica) in self._launched
 
     async def _pause(self, member: Member, seconds: float) -> None:
         """Wait, but look at once when the call's way has found the replica dead."""
-        ready = member.replica.state is ReplicaState.READY
+        ready = member.condition.found is ReplicaState.READY
         try:
             async with asyncio.timeout(seconds):
                 await self._fleet.wait_for_change()
-                while (member.replica.state is ReplicaState.READY) is ready:
+                while (member.condition.found is ReplicaState.READY) is ready:
                     await self._fleet.wait_for_change()
         except TimeoutError:
             pass

@@ -1,8 +1,9 @@
-"""The replicas behind a model and all pools together; counts what is in flight, and is the only writer of a replica's state."""
+"""The replicas behind a model, and all pools together: who can be given a call, and how few of them must be left."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Container, Iterable, Sequence
 
@@ -11,6 +12,11 @@ from msgspec import Struct
 from gateway.contracts.backend import Backend, Replica, ReplicaState
 from gateway.contracts.call import Call, Model, Operation
 from gateway.contracts.plugin import LaunchedReplica
+from gateway.fleet.condition import Condition
+from gateway.fleet.hedges import Hedges
+from gateway.fleet.retries import Retries
+from gateway.fleet.slots import Slot
+from gateway.settings import RetrySettings
 from gateway.upstream import HeaderBlock, Origin, Timeouts
 
 # What every engine honours in chat and completions; a call with nothing else needs no look at what its engine can do.
@@ -20,6 +26,9 @@ ORDINARY_PARAMS = frozenset({
 })  # fmt: skip
 _ORDINARY_OPERATIONS = frozenset({Operation.CHAT, Operation.COMPLETIONS})
 
+TICK_SECONDS = 0.1
+"""How exactly time is kept while a breaker is open or an engine has asked for a pause."""
+
 
 class Member(Struct, frozen=True, eq=False):
     """A replica with all that is needed to send a call there; built once per runtime.
@@ -28,6 +37,7 @@ class Member(Struct, frozen=True, eq=False):
     """
 
     replica: Replica
+    condition: Condition
     backend: Backend
     origin: Origin
     base_path: str
@@ -37,10 +47,19 @@ class Member(Struct, frozen=True, eq=False):
 
 
 class Pool:
-    """The replicas that serve one model."""
+    """The replicas that serve one model; without `hedges` no late one is hedged."""
 
-    def __init__(self, model: Model, members: Iterable[Member], max_attempts: int) -> None:
+    def __init__(
+        self,
+        model: Model,
+        members: Iterable[Member],
+        max_attempts: int,
+        retries: Retries | None = None,
+        hedges: Hedges | None = None,
+    ) -> None:
         self.model = model
+        self.retries = retries if retries is not None else Retries(RetrySettings())
+        self.hedges = hedges
         self.members = tuple(members)
         self.max_attempts = max_attempts
         self.operations = frozenset(operation for member in self.members for operation in member.replica.operations)
@@ -68,7 +87,7 @@ class Pool:
             replica
             for member in self.members
             if (replica := member.replica).state is ReplicaState.READY
-            and replica.in_flight < replica.max_concurrent
+            and replica.in_flight < replica.slots
             and operation in replica.operations
             and replica.name not in unable
         ]
@@ -77,10 +96,41 @@ class Pool:
         """What belongs to a replica; None if a policy made one up."""
         return self._by_replica.get(id(replica))
 
+    def take(self, member: Member) -> Slot:
+        """One of its slots, for one attempt; it must be among `available`."""
+        return Slot(self, member)
+
+    def may_eject(self, member: Member) -> bool:
+        """Whether enough replicas would be left without this one. A single replica is never ejected."""
+        breaker = member.condition.breaker
+        if breaker is None:
+            return False
+        left = sum(other.condition.stands for other in self.members if other is not member)
+        return left >= max(1, math.ceil(breaker.settings.floor_share * len(self.members)))
+
+    def reconsider(self, now: float) -> None:
+        """Have those tried at once that are ejected while no other replica is ready any more."""
+        if not any(member.replica.state is ReplicaState.READY for member in self.members):
+            for member in self.members:
+                if member.replica.state is ReplicaState.EJECTED:
+                    member.condition.try_again(now)
+
+    def held_seconds(self) -> float | None:
+        """When the first replica may be called again that asked not to be; None if none asked, or one may be called now."""
+        now = time.monotonic()
+        ready = [member.condition for member in self.members if member.replica.state is ReplicaState.READY]
+        return min((condition.held_seconds(now) for condition in ready), default=0.0) or None
+
     def why_unavailable(self, operation: Operation) -> str:
         """One line for people: why `available` is empty. Holds no address."""
         able = self.able(operation)
-        if any(replica.state is ReplicaState.READY for replica in able):
+        ready = [replica for replica in able if replica.state is ReplicaState.READY]
+        if ready and any(replica.in_flight < replica.max_concurrent for replica in ready):
+            return (
+                f"all replicas of {self.model.name} that can serve {operation.value} are at their max_concurrent, "
+                "recover from failures, or have asked not to be called yet"
+            )
+        if ready:
             return f"all replicas of {self.model.name} that can serve {operation.value} are at their max_concurrent"
         return f"no replica of {self.model.name} is ready: " + "; ".join(
             f"{replica.name} is {replica.state.value}" for replica in able
@@ -97,12 +147,24 @@ class Pool:
 
 
 class PooledFleet:
-    """Every pool of the running configuration; the `Fleet` that extensions see."""
+    """Every pool of the running configuration; the `Fleet` that extensions see.
 
-    def __init__(self, pools: Sequence[Pool], launched: Sequence[LaunchedReplica]) -> None:
+    Args:
+        drained: names of replicas that somebody drained; kept up to date, and shared by one configuration and the next.
+    """
+
+    def __init__(
+        self, pools: Sequence[Pool], launched: Sequence[LaunchedReplica], drained: set[str] | None = None
+    ) -> None:
         self.pools = tuple(pools)
         self._launched = tuple(launched)
+        self._drained = drained if drained is not None else set()
         self._changed = asyncio.Event()
+        self._unsettled = asyncio.Event()
+        self._conditions = {id(member.replica): member.condition for member in self.members()}
+        for condition in self._conditions.values():
+            condition.watchers.add(self)
+            condition.drain(drained=condition.replica.name in self._drained)
 
     def replicas(self) -> Sequence[Replica]:
         """Every replica of every model."""
@@ -117,13 +179,44 @@ class PooledFleet:
         return self._launched
 
     def report(self, replica: Replica, state: ReplicaState, reason: str = "") -> None:
-        """Set a replica's state; a change wakes whoever waits for one."""
-        if replica.state is not state:
-            replica.changed_at = time.monotonic()
-            changed, self._changed = self._changed, asyncio.Event()
-            changed.set()
-        replica.state = state
-        replica.state_reason = reason
+        """Say what was found of a replica; a change of its state wakes whoever waits for one."""
+        self._conditions[id(replica)].report(state, reason)
+
+    def drain(self, replica: Replica) -> None:
+        """Place no more calls there; what runs may end. It holds by the replica's name, until it is resumed."""
+        self._drained.add(replica.name)
+        self._conditions[id(replica)].drain(drained=True)
+
+    def resume(self, replica: Replica) -> None:
+        """Place calls there again."""
+        self._drained.discard(replica.name)
+        self._conditions[id(replica)].drain(drained=False)
+
+    def changed(self) -> None:
+        """A replica's state has changed; see `Watcher`."""
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+        for pool in self.pools:
+            pool.reconsider(time.monotonic())
+
+    def unsettled(self) -> None:
+        """A replica will change by time alone; see `Watcher`."""
+        self._unsettled.set()
+
+    async def keep_time(self) -> None:
+        """Let time do its part with breakers and with engines that asked for a pause, until cancelled."""
+        while True:
+            self.advance(time.monotonic())
+            if all(condition.settled for condition in self._conditions.values()):
+                self._unsettled.clear()
+                await self._unsettled.wait()
+            await asyncio.sleep(TICK_SECONDS)
+
+    def advance(self, now: float) -> None:
+        """Let time do its part once."""
+        for condition in self._conditions.values():
+            if not condition.settled:
+                condition.advance(now)
 
     async def wait_for_change(self) -> None:
         """Return when any replica's state changes."""

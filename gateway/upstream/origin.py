@@ -101,14 +101,18 @@ class Timeouts(Struct, frozen=True):
         first_byte_seconds: from the request written until the head of the answer is complete; the same span bounds
             each pause of an upload that the engine does not read.
         idle_seconds: between two pieces of a body, counted while somebody waits for the next one.
+        total_seconds: from the start until the end of the answer; None for no such limit. It is for whoever holds the
+            answer to set: see `UpstreamResponse.end_within`.
     """
 
     connect_seconds: float = 2.0
     first_byte_seconds: float = 300.0
     idle_seconds: float = 120.0
+    total_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        if min(self.connect_seconds, self.first_byte_seconds, self.idle_seconds) <= 0:
+        total = 1.0 if self.total_seconds is None else self.total_seconds
+        if min(self.connect_seconds, self.first_byte_seconds, self.idle_seconds, total) <= 0:
             raise ValueError("a timeout must be more than 0 seconds")
 
 

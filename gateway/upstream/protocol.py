@@ -157,6 +157,11 @@ class Connection(asyncio.Protocol):
         else:
             self._end(UpstreamTimeout(f"{self.lane.label}: no response in time"))
 
+    def overstay(self) -> None:
+        """Give up a response that takes too long in all; what has come of it can still be taken."""
+        if not self.parser.complete:
+            self._end(UpstreamTimeout(f"{self.lane.label}: the response was not complete in time"))
+
     # The event loop's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.errors import UpstreamBroken
@@ -19,11 +20,12 @@ class UpstreamResponse:
         headers: in the engine's order, names in lower case, repeated ones apart.
     """
 
-    __slots__ = ("_connection", "_idle_seconds", "_max_body_bytes", "_roster", "headers", "status")
+    __slots__ = ("_connection", "_idle_seconds", "_max_body_bytes", "_roster", "_timer", "headers", "status")
 
     def __init__(self, connection: Connection, roster: Roster, idle_seconds: float, max_body_bytes: int) -> None:
         self._connection: Connection | None = connection
         self._roster = roster
+        self._timer: asyncio.TimerHandle | None = None
         self._idle_seconds = idle_seconds
         self._max_body_bytes = max_body_bytes
         self.status = connection.parser.status
@@ -35,6 +37,12 @@ class UpstreamResponse:
             if key == name:
                 return value
         return None
+
+    def end_within(self, seconds: float) -> None:
+        """Fail whoever reads it when it has not come to its end in so many seconds, however lively it is until then."""
+        connection = self._connection
+        if connection is not None:
+            self._timer = asyncio.get_running_loop().call_later(max(seconds, 0.0), connection.overstay)
 
     async def read_chunk(self, within_seconds: float | None = None) -> bytes:
         """The next piece of the body: all that came since the last call; b"" at its end.
@@ -85,6 +93,8 @@ class UpstreamResponse:
     def close(self) -> None:
         """Give the connection back if the answer came to its end, else abort it at once; harmless when repeated."""
         connection = self._connection
+        if self._timer is not None:
+            self._timer.cancel()
         if connection is not None:
             self._connection = None
             self._roster.release(connection)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 
+import msgspec
 from msgspec import Struct
 
-from gateway import Authenticator, BuildContext, Principal, Secret
+from gateway import Authenticator, BuildContext, Principal, Scope, Secret
 from gateway.contracts.keys import NOBODY, parse_key, sent_key
 from gateway.errors import ConfigError, Unauthenticated
 
@@ -15,12 +16,16 @@ _REFUSAL = "This API key is not valid."
 
 
 class KeySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One key. `secret` is the whole key, `mg-<public id>-<secret>`; take it from the environment."""
+    """One key. `secret` is the whole key, `mg-<public id>-<secret>`; take it from the environment.
+
+    `scopes` are what it may do: `inference`, `pin`, `admin:read`, `admin:write`.
+    """
 
     name: str
     tenant: str
     team: str | None = None
     secret: Secret
+    scopes: list[Scope] = msgspec.field(default_factory=lambda: [Scope.INFERENCE])
 
 
 class ApiKeysSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,7 +70,11 @@ def build(settings: ApiKeysSettings, _: BuildContext) -> Authenticator:
         elif parts.public_id in keys:
             problems.append(f"key {key.name!r} has the public id of another key")
         else:
-            keys[parts.public_id] = (parts.digest, Principal(parts.public_id, key.name, key.tenant, key.team))
+            scopes = frozenset(key.scopes)
+            keys[parts.public_id] = (
+                parts.digest,
+                Principal(parts.public_id, key.name, key.tenant, key.team, scopes=scopes),
+            )
     if problems:
         raise ConfigError(*problems)
     return ApiKeys(keys)

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gateway import BuildContext, Fleet, LaunchedReplica, ReplicaState, Service
+from gateway.contracts.backend import RUNNING_STATES
 from gateway.errors import ConfigError
 from plugins.engine_supervisor.keeping import EngineFiles
 from plugins.engine_supervisor.ports import Turn, place_of
@@ -60,7 +61,7 @@ class EngineSupervisor:
         while True:
             if engine.status is EngineStatus.DOWN:
                 self._fleet.report(item.replica, ReplicaState.FAILED, engine.reason)
-            elif item.replica.state is not ReplicaState.READY:
+            elif item.replica.state not in RUNNING_STATES:
                 self._fleet.report(item.replica, ReplicaState.STARTING, engine.reason)
             await engine.wait_for_change()
 
@@ -70,7 +71,7 @@ class EngineSupervisor:
             since = engine.loading_since
             if since is None:
                 await engine.wait_for_change()
-            elif item.replica.state is ReplicaState.READY:
+            elif item.replica.state in RUNNING_STATES:
                 engine.loading_since = None
             else:
                 try:

@@ -104,13 +104,29 @@ def test_seconds_bytes_and_ports_say_so_in_their_names() -> None:
         if {int, float}
         & {field.type, *get_args(field.type), *(inner for each in get_args(field.type) for inner in get_args(each))}
     }
-    units = ("_seconds", "_days", "_bytes", "_mib", "_tokens", "_nats", "_rows", "bytes_per_token", "port")
+    units = (
+        "_seconds",
+        "_ms",
+        "_share",
+        "_calls",
+        "_factor",
+        "_days",
+        "_bytes",
+        "_mib",
+        "_tokens",
+        "_nats",
+        "_rows",
+        "bytes_per_token",
+        "port",
+    )
     unnamed = {name for name in numbers if not name.endswith(units)}
-    # The units of a limit's amounts are its dimension; those of prices are in the type's name.
+    # The units of a limit's amounts are its dimension; those of prices are in the type's name; an objective's models and
+    # operations have its `ttft_ms`.
     assert unnamed == {
         "amount",
         "burst",
         "cached_input",
+        "choices",
         "context_length",
         "defaults",
         "input",
@@ -119,9 +135,13 @@ def test_seconds_bytes_and_ports_say_so_in_their_names() -> None:
         "max_connections",
         "max_connections_per_client",
         "max_queued",
+        "models",
+        "most_blocks",
+        "operations",
         "output",
         "per_key",
         "per_tenant",
+        "sample",
         "threads",
         "waiting",
         "weights",

@@ -54,6 +54,7 @@ LIBRARIES = {
     "typer": {"gateway/cli/", "plugins/", "policies/admission/quotas/"},
     "httpx": {
         "backends/",
+        "gateway/cli/opening.py",
         "gateway/composition/runtime.py",
         "gateway/fleet/health.py",
         "plugins/engine_verify/",

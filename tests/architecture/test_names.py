@@ -13,7 +13,7 @@ from gateway.plugin_manager import ENTRY_POINT_GROUP
 from tests.architecture.sources import ROOT, files, package_files, python_files, strings, text, tree, users_of
 
 # Names that others have given: we read or write them because the world expects them.
-STANDARD_HEADERS = {"x-request-id", "x-api-key", "x-accel-buffering", "x-should-retry"}
+STANDARD_HEADERS = {"x-request-id", "x-api-key", "x-accel-buffering", "x-should-retry", "x-session-id"}
 STANDARD_HEADERS |= {
     f"x-ratelimit-{what}-{of}" for what in ("limit", "remaining", "reset") for of in ("requests", "tokens")
 }

@@ -11,12 +11,17 @@ import pytest
 
 from gateway.contracts.keys import generate_key, parse_key
 from tests.integration.asking import PROMPT
-from tests.integration.configs import config, model, replica
+from tests.integration.configs import Json, config, model, replica
 from tests.integration.wire import Wire
 from tests.support.gateway_process import GatewayProcess, gateway_process
 from tests.support.scripted_engine.process import ScriptedEngine, scripted_engine
 
 SHORT = {"connect_seconds": 1.0, "first_byte_seconds": 0.5, "idle_seconds": 0.5}
+# One test's failures must not be the next one's ejected replica, used up budget, or engine that is not to be called yet.
+FORGETFUL: Json = {
+    "breaker": {"enabled": False},
+    "retries": {"budget_share": 10, "longest_pause_seconds": 0, "longest_hold_seconds": 0},
+}
 ENGINE_KEY = "the engine's own key"
 MAX_BODY_BYTES = 1_048_576
 
@@ -37,11 +42,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     key = generate_key()
     with scripted_engine(name="a") as a, scripted_engine(name="b") as b:
         settings = config(
-            model("kimi-k2", replica("a", a), replica("b", b), aliases=["kimi-latest", "moonshotai/Kimi-K2-Instruct"]),
-            model("solo", replica("a-solo", a, api_key=ENGINE_KEY)),
-            model("hasty", replica("a-hasty", a), timeouts=SHORT),
-            model("hasty-pair", replica("a-hasty-pair", a), replica("b-hasty-pair", b), timeouts=SHORT),
-            model("misnamed", replica("a-misnamed", a, served_model="kimi-k3")),
+            model(
+                "kimi-k2",
+                replica("a", a),
+                replica("b", b),
+                aliases=["kimi-latest", "moonshotai/Kimi-K2-Instruct"],
+                **FORGETFUL,
+            ),
+            model("solo", replica("a-solo", a, api_key=ENGINE_KEY), **FORGETFUL),
+            model("hasty", replica("a-hasty", a), timeouts=SHORT, **FORGETFUL),
+            model("hasty-pair", replica("a-hasty-pair", a), replica("b-hasty-pair", b), timeouts=SHORT, **FORGETFUL),
+            model("misnamed", replica("a-misnamed", a, served_model="kimi-k3"), **FORGETFUL),
             model("roomy", replica("a-roomy", a), context_length=1_000_000),
             model("small", replica("a-small", a), context_length=4096),
             keys={"demo": key},

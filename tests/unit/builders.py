@@ -9,7 +9,11 @@ from typing import Any
 import msgspec
 
 from gateway import Backend, Call, Checkpoint, Model, Operation, Principal, Replica, ReplicaState
+from gateway.fleet.condition import Condition
+from gateway.fleet.hedges import Hedges
 from gateway.fleet.pool import Member, Pool
+from gateway.fleet.retries import Retries
+from gateway.settings import BreakerSettings
 from gateway.upstream import Origin, Timeouts
 from gateway.upstream.head import EMPTY_BLOCK
 from tests.unit.fakes import FakeBackend
@@ -58,10 +62,17 @@ def make_replica(name: str = "a", **changes: Any) -> Replica:
     return Replica(**{**fields, **changes})
 
 
-def make_member(replica: Replica, backend: Backend | None = None, *, base_path: str = "") -> Member:
+def make_member(
+    replica: Replica,
+    backend: Backend | None = None,
+    *,
+    base_path: str = "",
+    breaker: BreakerSettings | None = None,
+) -> Member:
     """What belongs to a replica; its origin's host is the replica's name, so that a test sees who was asked."""
     return Member(
         replica=replica,
+        condition=Condition(replica, breaker),
         backend=backend or FakeBackend(),
         origin=Origin("http", replica.name, 80),
         base_path=base_path,
@@ -71,9 +82,18 @@ def make_member(replica: Replica, backend: Backend | None = None, *, base_path: 
     )
 
 
-def make_pool(*replicas: Replica, backend: Backend | None = None, max_attempts: int = 3, model: Model = MODEL) -> Pool:
-    """The pool of one model."""
-    return Pool(model, [make_member(replica, backend) for replica in replicas], max_attempts)
+def make_pool(
+    *replicas: Replica,
+    backend: Backend | None = None,
+    max_attempts: int = 3,
+    model: Model = MODEL,
+    breaker: BreakerSettings | None = None,
+    retries: Retries | None = None,
+    hedges: Hedges | None = None,
+) -> Pool:
+    """The pool of one model; without breakers and hedges unless they are given."""
+    members = [make_member(replica, backend, breaker=breaker) for replica in replicas]
+    return Pool(model, members, max_attempts, retries, hedges)
 
 
 async def until(condition: Callable[[], bool]) -> None:

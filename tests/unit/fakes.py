@@ -34,10 +34,14 @@ class FakeResponse:
         self.headers = headers
         self.closed = 0
         self.waits: list[float | None] = []
+        self.limits: list[float] = []
         self._pieces = list(pieces)
 
     def header(self, name: bytes) -> bytes | None:
         return dict(self.headers).get(name)
+
+    def end_within(self, seconds: float) -> None:
+        self.limits.append(seconds)
 
     async def read_chunk(self, within_seconds: float | None = None) -> bytes:
         if self.closed:

@@ -78,7 +78,7 @@ class Lane:
         free = -self.granted
         for replica in self.replicas:
             if replica.state is ReplicaState.READY:
-                free += replica.max_concurrent
+                free += replica.slots
                 if free > 0:
                     return not self._order.waiting
         return not self._is_ready()
@@ -164,7 +164,7 @@ class Lane:
     def _free(self) -> int:
         """Slots that nobody has and nobody is about to take."""
         ready = [replica for replica in self.replicas if replica.state is ReplicaState.READY]
-        slots = sum(replica.max_concurrent for replica in ready)
+        slots = sum(replica.slots for replica in ready)
         if not self._others:
             return slots - self.granted
         # Where the calls of several lanes are, their replicas know; but for those that are on their way to one.

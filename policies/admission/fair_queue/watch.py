@@ -1,11 +1,15 @@
-"""Looks at the fleet while calls wait, because a replica that gets ready has slots to give."""
+"""Looks at the fleet while calls wait, because a replica that gets ready, or recovers, has slots to give."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Protocol
 
 from gateway import Fleet
+
+# States change with a call; how many slots a replica that recovers may use grows with time, and nobody tells of that.
+LOOK_SECONDS = 0.25
 
 
 class Waiting(Protocol):
@@ -58,4 +62,6 @@ class Watch:
         while True:
             for waiting in tuple(self._waiting):
                 waiting.dispatch()
-            await fleet.wait_for_change()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await fleet.wait_for_change()

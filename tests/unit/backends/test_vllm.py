@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from backends.shared_engine import SharedEngineSettings
-from backends.vllm import VLLM
+from backends.vllm import VLLM, VLLMSettings
 from gateway import Capability, Operation, Probe, ReplicaLoad, ReplicaState, Secret
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamOverloaded, UpstreamUnreachable
 from tests.unit.backends.asking import WEATHER, ask, prepared, sent
@@ -74,7 +74,26 @@ async def test_an_engine_that_is_not_well_is_not_asked_for_its_load(health: Answ
 async def test_an_engine_that_sleeps_is_not_ready_though_its_server_is_well() -> None:
     asleep = METRICS.replace('sleep_state="awake"} 1.0', 'sleep_state="awake"} 0.0')
     found, _ = await probe(ENGINE, {"/health": 200, "/metrics": asleep})
-    assert found == Probe(ReplicaState.STARTING, "the engine sleeps")
+    assert found == Probe(ReplicaState.SLEEPING, "the engine sleeps")
+
+
+PAUSABLE = VLLM(VLLMSettings(tells_pauses=True))
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        ({"is_paused": True}, ReplicaState.PAUSED),
+        ({"is_paused": False}, ReplicaState.READY),
+        ({"error": "no"}, ReplicaState.READY),
+        ("not JSON", ReplicaState.READY),
+        (404, ReplicaState.READY),
+    ],
+)
+async def test_one_that_tells_of_pauses_is_asked_for_them(answer: Answer, state: ReplicaState) -> None:
+    found, asked = await probe(PAUSABLE, {"/health": 200, "/is_paused": answer, "/metrics": METRICS})
+    assert found.state is state
+    assert asked[:2] == ["/health", "/is_paused"]
 
 
 # Asking it

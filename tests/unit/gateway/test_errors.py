@@ -71,6 +71,7 @@ def test_only_failures_that_another_replica_may_not_have_are_retryable() -> None
         "UpstreamUnreachable",
         "UpstreamOverloaded",
         "UpstreamTimeout",
+        "EmptyAnswer",
         "ContextTooLong",
     }
 

@@ -86,6 +86,24 @@ async def test_timeouts_are_the_model_s() -> None:
     assert (timeouts.connect_seconds, timeouts.first_byte_seconds, timeouts.idle_seconds) == (2.0, 7.0, 120.0)
 
 
+@pytest.mark.parametrize(
+    ("model", "own", "expected"),
+    [
+        ({"idle_seconds": 9}, {"first_byte_seconds": 600}, (2.0, 600.0, 9.0, None)),
+        ({"total_seconds": 50}, {}, (2.0, 50.0, 50.0, 50.0)),
+        ({"total_seconds": 50}, {"total_seconds": 900, "idle_seconds": 1}, (2.0, 300.0, 1.0, 900.0)),
+    ],
+)
+async def test_a_replica_may_have_its_own_and_none_is_longer_than_the_whole(
+    model: dict[str, Any], own: dict[str, Any], expected: tuple[float | None, ...]
+) -> None:
+    settings = config(replicas=[replica("a", timeouts=own)])
+    settings["models"][0]["timeouts"] = model
+    async with running(settings=settings) as gateway:
+        found = member(gateway).timeouts
+    assert (found.connect_seconds, found.first_byte_seconds, found.idle_seconds, found.total_seconds) == expected
+
+
 class Launcher:
     settings = LaunchSettings
 

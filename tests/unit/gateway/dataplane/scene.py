@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from gateway import Attribution, Call, Decision, Ending, Outcome, Replica
+from gateway import Attribution, Call, Decision, Ending, Outcome, Replica, RoutingObserver
 from gateway.dataplane.accounting import Accounting
 from gateway.dataplane.bookkeeping import Bookkeeping
 from gateway.dataplane.forwarder import Forwarder
@@ -31,7 +31,13 @@ class Lease:
 class Scene(Recording):
     """One replica, one admission policy; every stage may be told to misbehave. It is its own recorder."""
 
-    def __init__(self, *replies: Any, replicas: int = 1, settle_gate: asyncio.Event | None = None) -> None:
+    def __init__(
+        self,
+        *replies: Any,
+        replicas: int = 1,
+        settle_gate: asyncio.Event | None = None,
+        watchers: Sequence[tuple[str, RoutingObserver]] = (),
+    ) -> None:
         super().__init__([])
         self.recorded: list[tuple[Call, Outcome, Decision]] = []
         self.settled: list[Outcome] = []
@@ -51,6 +57,7 @@ class Scene(Recording):
                 PooledFleet([self.pool], []),
                 [("attribution", self)],
                 1_000,
+                watchers,
             ),
             books=Bookkeeping(Accounting(FakeCounter()), [("journal", self)], self),
         )

@@ -9,7 +9,8 @@ import structlog
 from gateway import Ending, Outcome, Replica, UpstreamRequest
 from gateway.dataplane import aborts
 from gateway.dataplane.aborts import Aborts
-from gateway.dataplane.forwarder import Answer, Forwarder
+from gateway.dataplane.attempting import Answer
+from gateway.dataplane.forwarder import Forwarder
 from gateway.errors import GatewayError, UpstreamBroken, UpstreamOverloaded, UpstreamTimeout, UpstreamUnreachable
 from gateway.fleet.pool import Pool, PooledFleet
 from tests.unit.builders import make_call, make_member, make_replica, until

@@ -8,7 +8,7 @@ import pytest
 
 from gateway import Attempt, Call, Ending, Model, Operation, Outcome, Prices, Usage
 from gateway.dataplane.accounting import Accounting
-from gateway.dataplane.forwarder import CLIENT_LEFT
+from gateway.dataplane.attempting import CLIENT_LEFT
 from tests.unit.builders import CHECKPOINT, make_call
 from tests.unit.fakes import FakeCounter
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from gateway import Attribution, Call, Ending, Outcome, Replica
-from gateway.dataplane import forwarder
-from gateway.dataplane.forwarder import Answer, Forwarder
+from gateway.dataplane import attempting
+from gateway.dataplane.attempting import Answer
+from gateway.dataplane.forwarder import Forwarder
 from gateway.errors import PolicyFailed, Rejected, UpstreamBroken, UpstreamError, UpstreamOverloaded, UpstreamTimeout
 from gateway.fleet.pool import PooledFleet
 from tests.unit.builders import make_call, make_pool, make_replica
@@ -112,13 +113,13 @@ async def test_the_parameters_of_the_content_type_do_not_matter() -> None:
 
 
 async def test_a_first_event_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forwarder, "MAX_EVENT_BYTES", 100)
+    monkeypatch.setattr(attempting, "MAX_EVENT_BYTES", 100)
     with pytest.raises(UpstreamBroken, match="an event of over 100 bytes"):
         await Scene(stream(*[b"data: " + b"x" * 20] * 10)).forward()
 
 
 async def test_comments_without_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forwarder, "MAX_EVENT_BYTES", 100)
+    monkeypatch.setattr(attempting, "MAX_EVENT_BYTES", 100)
     with pytest.raises(UpstreamBroken, match="100 bytes without an event"):
         await Scene(stream(*[b": comment\n\n"] * 20)).forward()
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway import Call, Decision, Operation, Replica, ReplicaState, RoutingPolicy
+from gateway import Call, Decision, Operation, Ranking, Replica, ReplicaState, RoutingPolicy, Step
 from gateway.dataplane.placement import place
 from gateway.errors import InvalidRequest, NoReplicaAvailable, PolicyFailed, Rejected
 from gateway.fleet.pool import Pool
@@ -50,7 +50,47 @@ def test_the_decision_says_what_each_policy_left() -> None:
     decision = Decision()
     run(("reverse", Policy(lambda all_: list(reversed(all_)))), ("drop", Policy(lambda a: a[:1])), decision=decision)
     assert decision.candidates == ("a", "b", "c")
-    assert decision.steps == (("reverse", ("c", "b", "a")), ("drop", ("c",)))
+    assert decision.steps == (
+        Step(policy="reverse", left=("c", "b", "a")),
+        Step(policy="drop", left=("c",), dropped=(("b", "dropped"), ("a", "dropped"))),
+    )
+
+
+def test_a_policy_may_say_why() -> None:
+    decision = Decision()
+    scored = Policy(
+        lambda all_: Ranking(all_[1:], scores=[0.5, 2.0], unit="seconds", reason="context", note="so it is")
+    )
+    look = Policy(lambda all_: all_)
+    assert run(("scored", scored), ("look", look), decision=decision) == ["b", "c"]
+    assert look.seen == ["b", "c"]
+    assert decision.steps == (
+        Step(
+            policy="scored",
+            left=("b", "c"),
+            dropped=(("a", "context"),),
+            scores=(0.5, 2.0),
+            unit="seconds",
+            note="so it is",
+        ),
+        Step(policy="look", left=("b", "c")),
+    )
+
+
+def test_the_decision_begins_with_those_that_could_not_take_the_call_at_all() -> None:
+    replicas = [
+        make_replica("a", state=ReplicaState.STARTING),
+        make_replica("b", in_flight=4),
+        make_replica("c", operations=frozenset({Operation.COMPLETIONS})),
+        make_replica("d"),
+    ]
+    decision = Decision()
+    run(("look", Policy(lambda all_: all_)), replicas=replicas, decision=decision)
+    assert decision.candidates == ("a", "b", "c", "d")
+    assert decision.steps == (
+        Step(policy="capability_fit", left=("d",), dropped=(("a", "starting"), ("b", "full"), ("c", "cannot do chat"))),
+        Step(policy="look", left=("d",)),
+    )
 
 
 def test_a_policy_that_leaves_none_is_named_and_the_rest_is_not_asked() -> None:
@@ -58,7 +98,9 @@ def test_a_policy_that_leaves_none_is_named_and_the_rest_is_not_asked() -> None:
     with pytest.raises(NoReplicaAvailable, match="kimi-k2 fits this call: picky left none") as caught:
         run(("picky", Policy(lambda _: [])), ("after", after), decision=decision)
     assert caught.value.retry_after_seconds
-    assert decision.steps == (("picky", ()),)
+    assert decision.steps == (
+        Step(policy="picky", left=(), dropped=(("a", "dropped"), ("b", "dropped"), ("c", "dropped"))),
+    )
     assert after.seen == []
 
 
@@ -73,8 +115,11 @@ def test_a_policy_may_refuse() -> None:
     def refuse(_: object) -> None:
         raise Rejected("not from these weights")
 
+    decision = Decision()
     with pytest.raises(Rejected):
-        run(("strict", Policy(refuse)))
+        run(("strict", Policy(refuse)), decision=decision)
+    assert decision.steps[-1].policy == "strict"
+    assert decision.steps[-1].left == ()
 
 
 @pytest.mark.parametrize(
@@ -146,7 +191,9 @@ def mixed(**states: Any) -> Pool:
 def test_a_replica_that_does_not_object_is_chosen() -> None:
     decision = Decision()
     assert names(place([], make_call(body=ODD), mixed(), decision)) == ["c"]
-    assert decision.candidates == ("c",)
+    asked = "cannot do it as asked"
+    assert decision.candidates == ("a", "b", "c")
+    assert decision.steps == (Step(policy="capability_fit", left=("c",), dropped=(("a", asked), ("b", asked))),)
     assert names(place([], make_call(), mixed(), Decision())) == ["a", "b", "c"]
 
 

@@ -8,11 +8,11 @@ import pytest
 
 from gateway import Attempt, Attribution, Call, Ending, Outcome, UpstreamRequest
 from gateway.dataplane.aborts import Aborts
-from gateway.dataplane.forwarder import Answer
+from gateway.dataplane.attempting import Answer
 from gateway.dataplane.relay import edit_headers, relay
 from gateway.dataplane.sse import EventCutter
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout
-from tests.unit.builders import make_call, make_member, make_replica, until
+from tests.unit.builders import make_call, make_pool, make_replica, until
 from tests.unit.fakes import FakeClient, FakeConnections, FakeMeter, FakeResponse, Piece
 
 DONE = b"data: [DONE]\n\n"
@@ -22,8 +22,10 @@ OUTCOME = Outcome(ending=Ending.FAILED, status=0, attempts=(Attempt("x", "fake",
 
 
 def streamed(*pieces: Piece, first: bytes = b"", limit: int = 1_000, **changes: Any) -> Answer:
+    pool = make_pool(make_replica("a"))
     fields = {
-        "member": make_member(make_replica("a")),
+        "member": pool.members[0],
+        "slot": pool.take(pool.members[0]),
         "response": FakeResponse(pieces=pieces),
         "meter": FakeMeter(),
         "first": first,
@@ -184,6 +186,46 @@ async def test_whether_an_engine_may_still_be_at_work(last: tuple[Piece, ...], f
     with contextlib.suppress(UpstreamError):
         await relay(CALL, answer, FakeClient(), OUTCOME)
     assert answer.finished is finished
+
+
+# Comments are no events
+
+PING = b": ping\n\n"
+
+
+async def test_an_engine_that_stalls_behind_its_pings_is_given_up() -> None:
+    """Each comes well within the idle timeout, and nothing else ever does."""
+    answer = streamed(b"data: b\n\n", *[PING, asyncio.Event()] * 3)
+    client = FakeClient()
+    with pytest.raises(UpstreamTimeout):
+        await relay(CALL, answer, client, OUTCOME)
+    waits = answer.response.waits  # type: ignore[attr-defined]
+    idle = answer.member.timeouts.idle_seconds
+    assert waits[:2] == [None, None]
+    assert 0 < waits[2] <= idle
+    assert DONE not in client.writes
+
+
+async def test_pings_that_are_never_waited_for_are_given_up_too() -> None:
+    class Flood(FakeResponse):
+        async def read_chunk(self, within_seconds: float | None = None) -> bytes:
+            await asyncio.sleep(10)  # on the virtual clock
+            self.waits.append(within_seconds)
+            return PING
+
+    response = Flood()
+    with pytest.raises(UpstreamTimeout, match="comments"):
+        await relay(CALL, streamed(response=response), FakeClient(), OUTCOME)
+    assert len(response.waits) == pytest.approx(1 + 120 / 10, abs=1)
+
+
+async def test_an_event_ends_the_count() -> None:
+    answer = streamed(PING, b"data: b\n\n", PING, PING, b": note\ndata: c\n\n", DONE)
+    client = FakeClient()
+    await relay(CALL, answer, client, OUTCOME)
+    waits = answer.response.waits  # type: ignore[attr-defined]
+    assert [wait is None for wait in waits] == [True, False, True, False, False, True, True]
+    assert client.complete
 
 
 # Failures after the first byte

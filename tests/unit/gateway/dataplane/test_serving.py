@@ -4,7 +4,7 @@ import msgspec
 import pytest
 import structlog
 
-from gateway import Call, Decision, Ending, Replica, UpstreamRequest, Usage
+from gateway import Call, Decision, Ending, Replica, Step, UpstreamRequest, Usage
 from gateway.errors import (
     InvalidRequest,
     QueueTimeout,
@@ -29,7 +29,7 @@ async def test_a_call_that_goes_well() -> None:
     assert (outcome.ending, outcome.status, outcome.error_code) == (Ending.COMPLETED, 200, None)
     assert outcome.usage == Usage(prompt_tokens=1, completion_tokens=10)
     assert 0 <= (outcome.placed_seconds or -1) <= (outcome.first_byte_seconds or -1) <= outcome.total_seconds
-    assert scene.recorded[0][2] == Decision(candidates=("a",), steps=(("routing", ("a",)),), chosen="a")
+    assert scene.recorded[0][2] == Decision(candidates=("a",), steps=(Step(policy="routing", left=("a",)),), chosen="a")
 
 
 async def test_a_stream_that_goes_well() -> None:

@@ -105,6 +105,14 @@ async def test_three_in_a_row_do(begin: Begin) -> None:
     assert await watched.probes(5) is ReplicaState.READY
 
 
+@pytest.mark.parametrize("state", [ReplicaState.PAUSED, ReplicaState.SLEEPING, ReplicaState.DRAINING])
+async def test_what_an_engine_says_of_itself_holds_at_once(begin: Begin, state: ReplicaState) -> None:
+    watched = begin(READY, Probe(state, "it says so"), READY)
+    assert await watched.probes(2) is state
+    assert watched.replica.state_reason == "it says so"
+    assert await watched.probes(3) is ReplicaState.READY
+
+
 async def test_a_replica_that_never_was_ready_is_dropped_at_once(begin: Begin) -> None:
     assert await begin(DOWN).probes(1) is ReplicaState.UNREACHABLE
 
@@ -188,9 +196,8 @@ async def test_a_replica_that_the_call_s_way_found_dead_is_looked_at_at_once(beg
 async def test_news_of_another_replica_does_not_hurry_the_look(begin: Begin) -> None:
     watched = begin(READY)
     await watched.probes(1)
-    other = make_replica("other", state=ReplicaState.STARTING)
-    watched.fleet.report(other, ReplicaState.READY)
-    watched.fleet.report(other, ReplicaState.FAILED)
+    watched.fleet.changed()
+    watched.fleet.changed()
     await asyncio.sleep(health.READY_INTERVAL_SECONDS / 2)
     assert len(watched.backend.probed) == 1
     await watched.probes(2)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway import Authenticator, Principal, Secret
+from gateway import Authenticator, Principal, Scope, Secret
 from gateway.contracts.keys import NOBODY, KeyParts, generate_key
 from gateway.errors import ConfigError, Unauthenticated
 from plugins.api_keys.authenticator import ApiKeysSettings, KeySettings, build
@@ -114,3 +114,10 @@ def test_a_key_holds_the_scope_to_ask_engines(known: Authenticator) -> None:
     principal = known.authenticate({b"x-api-key": KEY.encode()})
     assert principal is not None
     assert principal.scopes == frozenset({"inference"})
+
+
+def test_a_key_may_be_given_more_scopes() -> None:
+    given = KeySettings(name="ops", tenant="t", secret=Secret(KEY), scopes=[Scope.ADMIN_READ, Scope.PIN])
+    principal = build(ApiKeysSettings(keys=[given]), NO_CONTEXT).authenticate({b"x-api-key": KEY.encode()})
+    assert principal is not None
+    assert principal.scopes == {"admin:read", "pin"}

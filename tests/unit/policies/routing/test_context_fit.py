@@ -8,15 +8,17 @@ from gateway import Checkpoint, Model
 from gateway.errors import InvalidRequest
 from policies.routing.context_fit import ContextFit, ContextFitSettings
 from tests.unit.builders import make_call, make_replica
+from tests.unit.fakes import FakeCounter
+from tests.unit.policies.routing.ranking import ranked
 
 MODEL = Model("kimi-k2", (), Checkpoint(id="k2", context_length=1_000))
-POLICY = ContextFit(ContextFitSettings(bytes_per_token=4.0))
+POLICY = ContextFit(ContextFitSettings(bytes_per_token=4.0), FakeCounter())
 
 
 def kept(body_bytes: int, max_tokens: int | None, *contexts: int) -> list[int]:
     replicas = [make_replica(str(number), context_length=context) for number, context in enumerate(contexts)]
     call = make_call(model=MODEL, body=b"x" * body_bytes, max_tokens=max_tokens)
-    return [replica.context_length for replica in POLICY.rank(call, replicas)]
+    return [replica.context_length for replica in ranked(POLICY, call, replicas)]
 
 
 def test_prompt_and_answer_must_fit_together() -> None:
@@ -51,6 +53,20 @@ def test_what_fits_the_model_and_no_ready_replica_leaves_none() -> None:
     assert kept(400, 100, 100, 150) == []
 
 
+def test_what_the_counter_says_is_taken_for_three_quarters() -> None:
+    """An estimate that is too high must not keep a call from an engine that could serve it."""
+    policy = ContextFit(ContextFitSettings(), FakeCounter())  # a hundred tokens, whatever is asked
+    replicas = [make_replica("short", context_length=84), make_replica("long", context_length=85)]
+    call = make_call(model=MODEL, max_tokens=10)
+    assert [replica.name for replica in ranked(policy, call, replicas)] == ["long"]
+
+
+def test_images_are_not_taken_for_text() -> None:
+    body = b'{"model":"k","messages":[{"image_url":"data:image/png;base64,' + b"A" * 8_000 + b'"}]}'
+    replicas = [make_replica(context_length=1_000)]
+    assert ranked(POLICY, make_call(model=MODEL, body=body, max_tokens=1), replicas) == replicas
+
+
 @given(
     st.integers(0, 4_000), st.none() | st.integers(1, 1_000), st.lists(st.integers(1, 1_000), min_size=1, max_size=6)
 )
@@ -60,7 +76,7 @@ def test_it_only_ever_drops_and_never_a_larger_one_before_a_smaller(
     replicas = [make_replica(str(number), context_length=context) for number, context in enumerate(contexts)]
     call = make_call(model=MODEL, body=b"x" * body_bytes, max_tokens=max_tokens)
     try:
-        left = list(POLICY.rank(call, replicas))
+        left = ranked(POLICY, call, replicas)
     except InvalidRequest:
         assert body_bytes // 4 + (max_tokens or 1) > 1_000
         return

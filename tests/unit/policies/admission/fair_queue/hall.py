@@ -109,6 +109,6 @@ def assert_nothing_is_left(hall: Hall) -> None:
     """All are gone, and with them every slot, place, timer and task."""
     lane = hall.lane()
     assert (lane.granted, lane.waiting, lane._timer) == (0, 0, None)
-    assert lane._order.shares == lane.accounts.weight == lane.accounts.charged == pytest.approx(0.0)
+    assert (lane._order.shares, lane.accounts.weight, lane.accounts.charged) == pytest.approx((0.0, 0.0, 0.0))
     assert all(account.waiting == account.running == 0 for account in lane.accounts._of_tenant.values())
     assert not hall.lanes.watch.running

@@ -6,8 +6,9 @@ import asyncio
 import random
 from collections.abc import Mapping
 
+from policies.admission.fair_queue.watch import LOOK_SECONDS
 from tests.unit.builders import make_call, make_replica
-from tests.unit.policies.admission.fair_queue.hall import Hall, Principal, outcome
+from tests.unit.policies.admission.fair_queue.hall import Hall, Principal, assert_nothing_is_left, outcome, settled
 
 SECONDS = 1_000.0
 THINK_SECONDS = 1.0
@@ -48,3 +49,22 @@ async def test_a_tenant_beside_a_greedy_one_waits_no_more_than_twice_as_long_as_
     assert len(beside) > 0.8 * len(alone)
     p99 = [each[len(each) * 99 // 100] for each in (alone, beside)]
     assert p99[1] <= 2 * p99[0]
+
+
+async def test_slots_that_a_replica_gets_back_go_to_who_waits() -> None:
+    """It recovers: READY all the while, with fewer slots than it has."""
+    replica = make_replica(max_concurrent=2)
+    hall = Hall(replica)
+    replica.slots = 0
+    first, second = await hall.crowd("a", "a")
+    assert not first.done()
+    replica.slots = 1
+    await asyncio.sleep(LOOK_SECONDS)  # of virtual time
+    await settled()
+    assert (first.done(), second.done()) == (True, False)
+    replica.slots = 2
+    await asyncio.sleep(LOOK_SECONDS)
+    await settled()
+    assert second.done()
+    await hall.empty()
+    assert_nothing_is_left(hall)
