@@ -11,17 +11,12 @@ import pytest
 
 from gateway.contracts.keys import generate_key, parse_key
 from tests.integration.asking import PROMPT
-from tests.integration.configs import Json, config, model, replica
+from tests.integration.configs import config, model, replica
 from tests.integration.wire import Wire
-from tests.support.gateway_process import GatewayProcess, gateway_process
+from tests.support.gateway_process import FORGETFUL, GatewayProcess, gateway_process
 from tests.support.scripted_engine.process import ScriptedEngine, scripted_engine
 
 SHORT = {"connect_seconds": 1.0, "first_byte_seconds": 0.5, "idle_seconds": 0.5}
-# One test's failures must not be the next one's ejected replica, used up budget, or engine that is not to be called yet.
-FORGETFUL: Json = {
-    "breaker": {"enabled": False},
-    "retries": {"budget_share": 10, "longest_pause_seconds": 0, "longest_hold_seconds": 0},
-}
 ENGINE_KEY = "the engine's own key"
 MAX_BODY_BYTES = 1_048_576
 

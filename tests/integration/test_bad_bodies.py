@@ -149,7 +149,11 @@ def test_an_answer_longer_than_the_context(http: httpx.Client, field: str) -> No
 
 
 def test_a_prompt_longer_than_the_context_is_the_callers_fault(http: httpx.Client) -> None:
-    error = error_of(http.post(CHAT, json=chat(model="small", x="word " * 20_000)), 400, "invalid_request")
+    error = error_of(
+        http.post(CHAT, json=chat(model="small", messages=[{"role": "user", "content": "word " * 20_000}])),
+        400,
+        "invalid_request",
+    )
     assert "4096" in error["message"]
 
 

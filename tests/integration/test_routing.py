@@ -14,8 +14,8 @@ import pytest
 
 from tests.integration.asking import CHAT, PROMPT, Json, error_of
 from tests.integration.configs import model, replica
-from tests.integration.conftest import FORGETFUL, assert_quiet_log, client_for
-from tests.support.gateway_process import GatewayProcess, gateway_process, moegate, poll, write_config
+from tests.integration.conftest import assert_quiet_log, client_for
+from tests.support.gateway_process import FORGETFUL, GatewayProcess, gateway_process, moegate, poll, write_config
 from tests.support.scripted_engine.process import ScriptedEngine, scripted_engine
 
 TENANTS = """\

@@ -20,6 +20,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 Json = dict[str, Any]
+
+# One test's failures must not be the next one's ejected replica, used up budget, or engine that is not to be called yet.
+FORGETFUL: Json = {
+    "breaker": {"enabled": False},
+    "retries": {"budget_share": 10, "longest_pause_seconds": 0, "longest_hold_seconds": 0},
+}
+
 T = TypeVar("T")
 
 COMMAND = Path(sys.executable).parent / "moegate"

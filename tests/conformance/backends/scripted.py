@@ -10,7 +10,7 @@ from typing import Any
 from tests.conformance.backends.case import Case, Need
 from tests.conformance.backends.declarations import DECLARATIONS
 from tests.conformance.backends.target import Target, clients
-from tests.support.gateway_process import GatewayProcess, gateway_process
+from tests.support.gateway_process import FORGETFUL, GatewayProcess, gateway_process
 from tests.support.scripted_engine.dialects import DIALECTS
 from tests.support.scripted_engine.process import ScriptedEngine, scripted_engine
 
@@ -38,7 +38,7 @@ def models(name: str, url: str, spare_url: str) -> list[Json]:
     plain = {"name": f"on-{name}", "aliases": [f"alias-of-{name}"], "replicas": [replica("plain")]}
     variants = variants_of(name)
     return [
-        {"checkpoint": CHECKPOINT, **each}
+        {"checkpoint": CHECKPOINT, **FORGETFUL, **each}
         for each in (
             plain,
             {"name": variants["pair"], "replicas": [replica("first"), spare]},

@@ -111,4 +111,7 @@ def toy_folder(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Folder]:
 
 def gone(pid: int) -> bool:
     """Whether a process is over."""
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
