@@ -106,6 +106,13 @@ def moegate_bare(place: Place) -> Target:
     return start(place, "moegate-bare", BARE, "anonymous, context_fit, least_loaded, prometheus; 1 process", None)
 
 
+def moegate_unshipped(place: Place) -> Target:
+    """Start moegate as for `moegate_governed`, but with the ledger's journal shipped once a minute, off a call's way as that is."""
+    settings = "as moegate-governed, with the ledger shipped once a minute"
+    policies = GOVERNED.replace("path: ledger}", "path: ledger, ship_seconds: 60}")
+    return start(place, "moegate-unshipped", policies, settings, "")
+
+
 def moegate_governed(place: Place) -> Target:
     """Start moegate with keys in SQL, five limits, the ledger, routing and metrics."""
     settings = "tenants (SQLite), quotas with 5 limits, ledger, context_fit, least_loaded, prometheus; 1 process"

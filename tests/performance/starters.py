@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tests.performance.moegate_targets import moegate, moegate_bare, moegate_governed
+from tests.performance.moegate_targets import moegate, moegate_bare, moegate_governed, moegate_unshipped
 from tests.performance.targets import Place, Target, direct, litellm, vllm_router
 
 STARTERS: dict[str, Callable[[Place], Target]] = {
@@ -12,6 +12,7 @@ STARTERS: dict[str, Callable[[Place], Target]] = {
     "litellm": litellm,
     "moegate-bare": moegate_bare,
     "moegate-governed": moegate_governed,
+    "moegate-unshipped": moegate_unshipped,
 }
-# What a claim against peers needs; the other two are for what keys, limits and the ledger cost.
+# What a claim against peers needs; the others are for what keys, limits and the ledger cost.
 USUAL = ("direct", "moegate", "vllm-router", "litellm")
