@@ -45,7 +45,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     body_seconds: Seconds = 60.0
     head_seconds: Seconds = 10.0
     keep_alive_seconds: Seconds = 75.0
-    max_connections: Annotated[int, Meta(ge=1)] = 10_000
+    max_connections: Annotated[int, Meta(ge=1)] = 8_192
     max_connections_per_client: Annotated[int, Meta(ge=1)] | None = None
     grace_seconds: Seconds = 30.0
     anonymous: bool = False
