@@ -108,11 +108,12 @@ class Unauthenticated(ClientError):
 
 
 class Rejected(ClientError):
-    """A policy refuses this caller this call."""
+    """A policy refuses this caller this call; `record` is what the ledger keeps of an attribution policy's reason."""
 
     status = 403
     code = "rejected"
     type = "permission_error"
+    record: str = ""
 
 
 class ModelNotFound(ClientError):

@@ -37,6 +37,7 @@ BUILT_INS = (
     "policies.admission.concurrency_limit",
     "policies.admission.fair_queue",
     "policies.admission.quotas",
+    "policies.attribution.model_licence",
     "policies.routing.capacity_weighted",
     "policies.routing.context_fit",
     "policies.routing.cost_aware",

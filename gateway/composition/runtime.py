@@ -21,6 +21,7 @@ from gateway.config_file import Document
 from gateway.contracts.backend import Probe, Replica
 from gateway.contracts.database import Database
 from gateway.contracts.plugin import ReplicaAccess, Service
+from gateway.contracts.policy import Describing
 from gateway.dataplane.accounting import Accounting
 from gateway.dataplane.bookkeeping import Bookkeeping
 from gateway.dataplane.forwarder import Forwarder
@@ -224,7 +225,8 @@ def _build(settings: Settings, builder: Builder) -> Runtime:
     inference = Inference(door, serving, Limits(server.max_body_bytes, server.body_seconds, server.debug))
     try:
         handlers = _handlers(plugins[Kind.ROUTES], builder)
-        app = build_app(inference, door, fleet, handlers, dict(plugins[Kind.SERVICE]))
+        describing = [policy for _, policy in attribution if isinstance(policy, Describing)]
+        app = build_app(inference, door, fleet, handlers, dict(plugins[Kind.SERVICE]), describing)
     except ImproperlyConfiguredException as error:
         builder.validator.problem(("plugins",), f"two routes collide: {error.detail}")
         raise ConfigError(*builder.validator.problems) from error

@@ -61,12 +61,18 @@ class Principal(Struct, frozen=True):
 
 
 class Checkpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The weights behind a model name. `context_length` is in tokens, prompt and answer together."""
+    """The weights behind a model name. `context_length` is in tokens, prompt and answer together.
+
+    Attributes:
+        licence: the id of a licence record; without a policy that knows records it is only a word.
+        derived_from: the id of the checkpoint that these weights were made of, by tuning or quantising them.
+    """
 
     id: str
     revision: str = "main"
     weight_format: str | None = None
     licence: str | None = None
+    derived_from: str | None = None
     context_length: int
 
 

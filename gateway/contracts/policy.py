@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
 from gateway.contracts.backend import Replica
-from gateway.contracts.call import Call, Outcome, Usage
+from gateway.contracts.call import Call, Checkpoint, Outcome, Usage
 
 
 class Lease(Protocol):
@@ -107,10 +107,18 @@ class Observant(Protocol):
 
 
 class Attribution(Struct, frozen=True):
-    """What a product must be told about the weights that serve it: header names in lower case, and what to record."""
+    """What a product must be told about the weights that serve it.
+
+    Attributes:
+        headers: names in lower case.
+        record: what the ledger keeps of it.
+        in_answer: a JSON object for the answer's own body, or empty: the value of `moegate.attribution` in one that is
+            not streamed, and a comment after the last event of one that is.
+    """
 
     headers: tuple[tuple[bytes, bytes], ...] = ()
     record: str = ""
+    in_answer: bytes = b""
 
 
 class AttributionPolicy(Protocol):
@@ -120,5 +128,13 @@ class AttributionPolicy(Protocol):
         """Decide after routing, per attempt, before the first byte. No I/O, no waiting.
 
         Raises:
-            Rejected: the call must not be answered from these weights.
+            Rejected: the call must not be answered from these weights; with its `record`, if the ledger shall keep one.
         """
+
+
+@runtime_checkable
+class Describing(Protocol):
+    """An attribution policy that has something to say of weights before anybody uses them; it need not."""
+
+    def describe(self, checkpoint: Checkpoint) -> Mapping[str, Any] | None:
+        """What `/v1/models` says of them under `licences`: plain data, the same for every caller; None for nothing."""

@@ -21,6 +21,7 @@ from gateway.errors import (
     EmptyAnswer,
     GatewayError,
     PolicyFailed,
+    Rejected,
     UpstreamBroken,
     UpstreamError,
     UpstreamOverloaded,
@@ -108,7 +109,7 @@ class Attempting:
         """
         replica = member.replica
         outcome.checkpoint = replica.checkpoint
-        attribution = self._annotate(call, replica) if self._attribution else ()
+        attribution = self._annotate(call, replica, outcome) if self._attribution else ()
         request = member.backend.prepare(call, replica, f"{call.call_id}-{number}")
         outcome.transforms, outcome.dropped_params = request.transforms, request.dropped_params
         slot = pool.take(member)
@@ -189,11 +190,14 @@ class Attempting:
             finished=cutter is None,
         )
 
-    def _annotate(self, call: Call, replica: Replica) -> tuple[Attribution, ...]:
+    def _annotate(self, call: Call, replica: Replica, outcome: Outcome) -> tuple[Attribution, ...]:
         annotations = []
         for name, policy in self._attribution:
             try:
                 annotation = policy.annotate(call, replica)
+            except Rejected as error:
+                outcome.attribution = (error.record,) if error.record else ()
+                raise
             except GatewayError:
                 raise
             except Exception as error:

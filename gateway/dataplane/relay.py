@@ -69,19 +69,31 @@ async def relay(call: Call, answer: Answer, client: Client, outcome: Outcome) ->
         (b"x-moegate-attempts", b"%d" % len(outcome.attempts)),
     ]
     headers += edit_headers((*answer.request.transforms, *answer.meter.transforms), answer.request.dropped_params)
+    remark = b""
     for attribution in answer.attribution:
         headers += attribution.headers
+        remark = remark or attribution.in_answer
     if answer.cutter is not None:
         await client.start(200, headers + STREAM_HEADERS)
         await _relay_events(answer, answer.cutter, client)
         outcome.ending = Ending.COMPLETED
-        await client.write(b"", more=False)
+        await client.write(b": moegate.attribution %s\n\n" % remark if remark else b"", more=False)
     else:
+        body = _with_remark(answer.first, remark) if remark else answer.first
         headers.append((b"content-type", answer.content_type or b"application/json"))
-        headers.append((b"content-length", b"%d" % len(answer.first)))
+        headers.append((b"content-length", b"%d" % len(body)))
         await client.start(200, headers)
         outcome.ending = Ending.COMPLETED
-        await client.write(answer.first, more=False)
+        await client.write(body, more=False)
+
+
+def _with_remark(body: bytes, remark: bytes) -> bytes:
+    """A JSON object with `moegate.attribution` as its last field; what is no object stays as it is."""
+    kept = body.rstrip()
+    if not kept.startswith(b"{") or not kept.endswith(b"}"):
+        return body
+    kept = kept[:-1].rstrip()
+    return b'%s%s"moegate":{"attribution":%s}}' % (kept, b"" if kept == b"{" else b",", remark)
 
 
 def edit_headers(transforms: Sequence[str], dropped_params: Sequence[str]) -> Headers:

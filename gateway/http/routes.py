@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler, HTTPScope, Receive, Send
 
     from gateway.contracts.plugin import Service
+    from gateway.contracts.policy import Describing
 
 PUBLIC = {"public": True}
 ADMIN = "/admin/"
@@ -40,8 +41,11 @@ def build_app(
     fleet: PooledFleet,
     plugin_handlers: Sequence[ControllerRouterHandler],
     services: Mapping[str, Service] = MappingProxyType({}),
+    describing: Sequence[Describing] = (),
 ) -> Litestar:
     """Put the table together. Services that have a `not_ready` are asked whether they are.
+
+    `describing` says what `/v1/models` tells of weights.
 
     Raises:
         litestar.exceptions.ImproperlyConfiguredException: two handlers want one path.
@@ -51,7 +55,12 @@ def build_app(
     guards = [_require_key(door)]
     guarded = [
         Router("/", route_handlers=[handler], guards=guards)
-        for handler in (_list_models(door), _show_model(door), _healthz, _readyz(fleet, services))
+        for handler in (
+            _list_models(door, describing),
+            _show_model(door, describing),
+            _healthz,
+            _readyz(fleet, services),
+        )
     ]
     # Only what plugins bring is described, and of that only what says that it may be shown: see `RouteProvider`.
     guarded += [
@@ -109,13 +118,13 @@ def _require_key(door: Door) -> Any:
     return guard  # async, because Litestar runs a plain function in a thread
 
 
-def _list_models(door: Door) -> ControllerRouterHandler:
+def _list_models(door: Door, describing: Sequence[Describing]) -> ControllerRouterHandler:
     @get("/v1/models", name="list_models", sync_to_thread=False)
     def list_models(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Every model name and alias that the key may use, in OpenAI's shape."""
         allowed = request.scope["state"]["principal"].models
         shown = [
-            _describe(pool, name)
+            _describe(pool, name, describing)
             for pool in door.pools
             if allowed is None or pool.model.name in allowed
             for name in (pool.model.name, *pool.model.aliases)
@@ -125,18 +134,18 @@ def _list_models(door: Door) -> ControllerRouterHandler:
     return list_models
 
 
-def _show_model(door: Door) -> ControllerRouterHandler:
+def _show_model(door: Door, describing: Sequence[Describing]) -> ControllerRouterHandler:
     @get("/v1/models/{name:path}", name="show_model", sync_to_thread=False)
     def show_model(name: str = Parameter()) -> Response[bytes]:
         """One model; its name may hold slashes."""
         name = name.removeprefix("/")
-        return _json(_describe(door.pool(name), name))
+        return _json(_describe(door.pool(name), name, describing))
 
     return show_model
 
 
-def _describe(pool: Pool, name: str) -> dict[str, Any]:
-    return {
+def _describe(pool: Pool, name: str, describing: Sequence[Describing]) -> dict[str, Any]:
+    shown = {
         "id": name,
         "object": "model",
         "created": 0,
@@ -144,6 +153,15 @@ def _describe(pool: Pool, name: str) -> dict[str, Any]:
         "max_model_len": max(member.replica.context_length for member in pool.members),
         "operations": sorted(operation.value for operation in pool.operations),
     }
+    if describing:
+        # Its replicas may have weights of different origin; the first ones are those of most calls.
+        told = (each.describe(member.replica.checkpoint) for member in pool.members for each in describing)
+        licences: list[Mapping[str, Any]] = []
+        for each in told:
+            if each is not None and each not in licences:
+                licences.append(each)
+        shown["licences"] = licences
+    return shown
 
 
 @get("/healthz", opt=PUBLIC, name="healthz", sync_to_thread=False)

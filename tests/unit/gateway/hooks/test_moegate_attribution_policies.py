@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from gateway import Attribution, Call, Replica
+from gateway import Attribution, Call, Checkpoint, Decision, Outcome, Replica
 from gateway.errors import Rejected, UpstreamOverloaded
 from tests.unit.builders import BODY
 from tests.unit.fakes import EVENT_STREAM, FakeResponse
@@ -25,11 +27,42 @@ class Forbids:
         raise Rejected(f"Not from {replica.checkpoint.id}.")
 
 
+class Remembers:
+    """Refuses, and says what to keep of it."""
+
+    def annotate(self, call: Call, replica: Replica) -> Attribution:
+        error = Rejected("No.")
+        error.record = f"kept back from {replica.name}"
+        raise error
+
+
+class Remarks:
+    """Has something for the answer's body."""
+
+    def annotate(self, call: Call, replica: Replica) -> Attribution:
+        return Attribution(in_answer=b'{"of":"%s"}' % replica.name.encode())
+
+    def describe(self, checkpoint: Checkpoint) -> dict[str, str]:
+        return {"id": checkpoint.id}
+
+
+class Keeps:
+    """A journal in memory."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[str, ...]] = []
+
+    def append(self, call: Call, outcome: Outcome, decision: Decision) -> None:
+        self.kept.append(outcome.attribution)
+
+
 BRINGS = plugin(
     moegate_attribution_policies=lambda: [
         extension("display", Display(b"x-display")),
         extension("again", Display(b"x-again")),
         extension("forbids", Forbids()),
+        extension("remembers", Remembers()),
+        extension("remarks", Remarks()),
     ]
 )
 SETTINGS = config("a", "b", policies={"attribution": [{"use": "display"}, {"use": "again"}]})
@@ -54,3 +87,46 @@ async def test_a_policy_may_refuse_before_any_engine_is_asked() -> None:
     async with running(BRINGS, settings=settings) as gateway:
         answer = await gateway.ask()
     assert (answer.status, answer.error["message"], gateway.asked) == (403, f"Not from {SHOWN}.", [])
+
+
+async def test_of_a_refusal_the_ledger_keeps_what_the_policy_says() -> None:
+    journal = Keeps()
+    keeping = plugin(moegate_journals=lambda: [extension("keeps", journal)])
+    settings = config(policies={"attribution": [{"use": "remembers"}]}, plugins=[{"use": "keeps"}])
+    async with running(BRINGS, keeping, settings=settings) as gateway:
+        await gateway.ask()
+    assert journal.kept == [("kept back from a",)]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"choices":[]}', b'{"choices":[],"moegate":{"attribution":{"of":"b"}}}'),
+        (b"{ }\n", b'{"moegate":{"attribution":{"of":"b"}}}'),
+        (b"[1]", b"[1]"),
+    ],
+)
+async def test_a_remark_is_the_last_field_of_an_answer_of_the_weights_that_serve(body: bytes, expected: bytes) -> None:
+    settings = config("a", "b", policies={"attribution": [{"use": "remarks"}]})
+    replies = (UpstreamOverloaded("full"), FakeResponse(pieces=[body]))
+    async with running(BRINGS, settings=settings, replies=replies) as gateway:
+        answer = await gateway.ask()
+    assert answer.body == expected
+    assert answer.headers["content-length"] == str(len(expected))
+
+
+async def test_a_remark_is_a_comment_after_the_end_of_a_stream() -> None:
+    settings = config(policies={"attribution": [{"use": "remarks"}]})
+    events = b"data: [DONE]\n\n"
+    async with running(
+        BRINGS, settings=settings, replies=(FakeResponse(headers=EVENT_STREAM, pieces=[events]),)
+    ) as gateway:
+        answer = await gateway.ask(body=STREAMED)
+    assert answer.body == events + b': moegate.attribution {"of":"a"}\n\n'
+
+
+async def test_models_are_shown_with_what_a_policy_says_of_their_weights() -> None:
+    settings = config("a", "b", policies={"attribution": [{"use": "remarks"}, {"use": "display"}]})
+    async with running(BRINGS, settings=settings) as gateway:
+        shown = json.loads((await gateway.ask("/v1/models/kimi-k2", b"", method="GET")).body)
+    assert shown["licences"] == [{"id": SHOWN}]
