@@ -28,7 +28,10 @@ class Leases:
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """What the client gets with its answer; a lease need not know of headers."""
-        return [header for _, lease in self._granted for header in getattr(lease, "headers", ())]
+        told: list[tuple[bytes, bytes]] = []
+        for _, lease in self._granted:
+            told += getattr(lease, "headers", ())
+        return told
 
     async def settle(self, outcome: Outcome) -> None:
         """Give all back, last first. A policy that crashes is logged; the others are still settled.

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # Far above what clients send, and above what proxies let pass.
 MAX_HEAD_BYTES = 64 * 1024
 
+# One line of a head, out of a header's name and value.
+_line = b": ".join
+
 _UPGRADE = re.compile(rb"(?i)\r\nupgrade:")
 
 
@@ -184,23 +187,15 @@ class DirectLine:
             ValueError: a header would break the head; nothing was sent.
         """
         cycle = self._cycle
-        parts = [STATUS_LINE[status]]
-        whole = False
-        for name, value in (*cycle.default_headers, *headers):
-            parts += (name, b": ", value, b"\r\n")
-            whole = whole or name == b"content-length"
-        count = len(cycle.default_headers) + len(headers) + 1
+        lines = [*map(_line, cycle.default_headers), *map(_line, headers)]
         if not cycle.keep_alive:
-            parts.append(b"connection: close\r\n")
-            count += 1
-        if not whole:
-            parts.append(b"transfer-encoding: chunked\r\n")
-            count += 1
-        head = b"".join(parts)
-        # Each line has one line break that is ours; any CR, LF or NUL beyond those came with a name or a value.
-        if len(head.translate(None, b"\r\n\0")) != len(head) - 2 * count:
+            lines.append(b"connection: close")
+        head = STATUS_LINE[status] + b"\r\n".join(lines)
+        # Each line but the last has one line break that is ours; any CR, LF or NUL beyond those came with a name or a value.
+        if len(head.translate(None, b"\r\n\0")) != len(head) - 2 * len(lines):
             raise ValueError("a header of an answer holds CR, LF or NUL")
-        self._head, self._whole = head + b"\r\n", whole
+        self._whole = b"\r\ncontent-length: " in head
+        self._head = head + (b"\r\n\r\n" if self._whole else b"\r\ntransfer-encoding: chunked\r\n\r\n")
 
     async def ready(self) -> None:
         """Wait while the client reads too slowly; what is written then leaves at once."""

@@ -9,7 +9,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway import Call, Outcome
+from gateway import Call, Outcome, Usage
+
+_UNTOLD = Usage()
 
 MOST_USER_CHARACTERS = 256
 MOST_ATTRIBUTION_CHARACTERS = 1_000
@@ -88,7 +90,7 @@ def row_of(call: Call, outcome: Outcome, clock: Callable[[], float] = time.time)
     principal = call.principal
     model = call.model
     checkpoint = outcome.checkpoint
-    usage = outcome.usage
+    usage = outcome.usage or _UNTOLD
     attempts = outcome.attempts
     last = attempts[-1] if attempts else None
     prices = model.prices
@@ -109,10 +111,10 @@ def row_of(call: Call, outcome: Outcome, clock: Callable[[], float] = time.time)
         "" if last is None else last.backend,
         "" if last is None else last.replica,
         len(attempts),
-        None if usage is None else usage.prompt_tokens,
-        None if usage is None else usage.cached_tokens,
-        None if usage is None else usage.completion_tokens,
-        None if usage is None else usage.reasoning_tokens,
+        usage.prompt_tokens,
+        usage.cached_tokens,
+        usage.completion_tokens,
+        usage.reasoning_tokens,
         outcome.usage_estimated,
         outcome.cost_nanos,
         "" if prices is None else prices.currency,

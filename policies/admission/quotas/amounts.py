@@ -8,6 +8,9 @@ from msgspec import Raw
 from gateway import Call, Dimension, Operation, Outcome, Usage
 from gateway.contracts.tokens import TokenCounter
 
+# Stands where weighted tokens do, which each limit weighs itself: more than any budget, so that it is looked at there.
+UNWEIGHED = 1 << 100
+
 INDEX = {
     Dimension.REQUESTS: 0,
     Dimension.INPUT_TOKENS: 1,
@@ -17,6 +20,7 @@ INDEX = {
     Dimension.COST: 5,
     Dimension.CONCURRENT_CALLS: 6,
     Dimension.CONCURRENT_STREAMS: 7,
+    Dimension.WEIGHTED_TOKENS: 8,
 }
 TOKENS = frozenset({Dimension.INPUT_TOKENS, Dimension.OUTPUT_TOKENS, Dimension.TOTAL_TOKENS, Dimension.WEIGHTED_TOKENS})
 
@@ -29,10 +33,13 @@ _NOT_TAKEN = frozenset({"upstream_unreachable", "upstream_overloaded"})
 _ITEMS = msgspec.json.Decoder(list[Raw])
 _MOST_DIGITS = 6
 
-Amounts = tuple[int, int, int, int, int, int, int, int]
+Amounts = tuple[int, int, int, int, int, int, int, int, int]
 """By INDEX; of tokens as they are, of costs in nanos."""
 
-NOTHING: Amounts = (0, 0, 0, 0, 0, 0, 0, 0)
+ONE_REQUEST: Amounts = (1, 0, 0, 0, 0, 0, 0, 0, 0)
+NOTHING: Amounts = (0, 0, 0, 0, 0, 0, 0, 0, 0)
+ALONE: tuple[Amounts, Amounts] = ((1, 0, 0, 0, 0, 0, 1, 0, 0), (1, 0, 0, 0, 0, 0, 1, 1, 0))
+"""What a call takes that counts no tokens, by whether it is a stream: the request itself."""
 Weights = tuple[int, int, int]
 
 
@@ -56,7 +63,17 @@ class Size:
         # An answer that may yet come from a cache is no reason to count on it.
         cost = prices.cost_nanos(Usage(prompt_tokens=tokens, completion_tokens=output)) if prices is not None else 0
         # What will have been cached nobody knows before; one token stands for it, so that a budget that is used up refuses.
-        self.amounts: Amounts = (1, tokens, min(tokens, 1), output, tokens + output, cost, 1, int(call.stream))
+        self.amounts: Amounts = (
+            1,
+            tokens,
+            min(tokens, 1),
+            output,
+            tokens + output,
+            cost,
+            1,
+            int(call.stream),
+            UNWEIGHED,
+        )
 
 
 def output_of(call: Call, counter: TokenCounter) -> int:
@@ -97,17 +114,17 @@ def is_free(call: Call) -> bool:
     return call.operation in _FREE
 
 
-def used(call: Call, outcome: Outcome) -> tuple[Amounts, Usage | None]:
+def used(call: Call, outcome: Outcome) -> Amounts:
     """What a call has used, by INDEX; calls and streams at once are given back whole."""
     usage = outcome.usage
     if usage is None:
-        return ((1, 0, 0, 0, 0, 0, 0, 0) if _reached(outcome) else NOTHING), None
+        return ONE_REQUEST if _reached(outcome) else NOTHING
     prompt, output = usage.prompt_tokens or 0, usage.completion_tokens or 0
     cached = min(usage.cached_tokens or 0, prompt)
     cost = outcome.cost_nanos
     if cost is None:
         cost = call.model.prices.cost_nanos(usage) if call.model.prices is not None else 0
-    return (1, prompt, cached, output, prompt + output, cost, 0, 0), usage
+    return (1, prompt, cached, output, prompt + output, cost, 0, 0, UNWEIGHED)
 
 
 def weighed(weights: Weights, prompt: int, cached: int, output: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -11,6 +12,7 @@ from gateway.errors import QuotaExceeded
 from policies.admission.quotas.amounts import Size
 from policies.admission.quotas.rules import Rule
 from policies.admission.quotas.slices import Slice
+from policies.admission.quotas.tally import tightest
 
 Headers = list[tuple[bytes, bytes]]
 Held = Sequence[tuple[Rule, Slice, int]]
@@ -34,29 +36,14 @@ class Moment(Struct, frozen=True):
 
 def headers(held: Held, moment: Moment) -> Headers:
     """The tightest limit of requests and the tightest of tokens, as OpenAI tells them."""
-    now = moment.now
-    requests = tokens = None
-    fewest_requests = fewest_tokens = 2.0
-    for rule, piece, _ in held:
-        if rule.told is None:
-            continue
-        left = piece.remaining(now)
-        share = left / rule.capacity
-        if rule.of_requests:
-            if share < fewest_requests:
-                fewest_requests, requests = share, (rule, piece, left)
-        elif share < fewest_tokens:
-            fewest_tokens, tokens = share, (rule, piece, left)
     told: Headers = []
-    for tightest in (requests, tokens):
-        if tightest is not None:
-            rule, piece, left = tightest
-            limit, remaining, reset = rule.told or _NAMELESS
-            told += (
-                (limit, rule.limit_text),
-                (remaining, b"%d" % (left // rule.scale)),
-                (reset, duration(whole_in(rule, piece, left, moment)).encode()),
-            )
+    for rule, piece, left in tightest(held, moment.now):
+        limit, remaining, reset = rule.told or _NAMELESS
+        told += (
+            (limit, rule.limit_text),
+            (remaining, b"%d" % (left // rule.scale)),
+            (reset, duration(whole_in(rule, piece, left, moment))),
+        )
     return told
 
 
@@ -69,16 +56,21 @@ def whole_in(rule: Rule, piece: Slice, left: int, moment: Moment) -> float:
     return (rule.capacity - left) / rule.refill_per_second
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float) -> bytes:
     """A time as OpenAI writes it: `120ms`, `1s`, `6m0s`, `26h3m0s`."""
     if seconds < 1:
-        return f"{math.ceil(seconds * 1000)}ms" if seconds > 0 else "0s"
-    whole = math.ceil(seconds)
-    minutes, rest = divmod(whole, 60)
+        return b"%dms" % math.ceil(seconds * 1000) if seconds > 0 else b"0s"
+    return _in_words(math.ceil(seconds))
+
+
+@lru_cache(maxsize=512)
+def _in_words(seconds: int) -> bytes:
+    # Remembered: all calls of a second say the same of a window that ends at midnight.
+    minutes, rest = divmod(seconds, 60)
     if not minutes:
-        return f"{rest}s"
+        return b"%ds" % rest
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes}m{rest}s" if hours else f"{minutes}m{rest}s"
+    return b"%dh%dm%ds" % (hours, minutes, rest) if hours else b"%dm%ds" % (minutes, rest)
 
 
 class Refusal(QuotaExceeded):
@@ -124,7 +116,7 @@ def refusal(short: Sequence[Shortage], size: Size | None, held: Held, moment: Mo
     when = (
         "Try again when one of your calls has ended."
         if rule.concurrent
-        else f"Try again in {duration(math.ceil(seconds))}."
+        else f"Try again in {duration(math.ceil(seconds)).decode()}."
     )
     text = f"{_title(rule)}: this call asks for {_asked(last, size)}, and {left:,} are left. {when}"
     return Refusal(text, retry_after_seconds=seconds, headers=tuple(headers(held, moment)))

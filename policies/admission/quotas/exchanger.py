@@ -102,11 +102,13 @@ class Exchanger:
         if piece.tight and not piece.concurrent and (self._at_once is None or piece.budget.refill_per_second):
             self._urge(piece)
 
-    def note(self, piece: Slice) -> None:
-        """A slice may owe something now."""
-        self._open[piece] = None
-        if (piece.tight and self._at_once is None) or piece.free < 0 or self._giving_up:
-            self._urge(piece)
+    def note(self, taken: Iterable[tuple[object, Slice, int]]) -> None:
+        """The slices of these may owe something now."""
+        opened, hasty, giving_up = self._open, self._at_once is None, self._giving_up
+        for _, piece, _ in taken:
+            opened[piece] = None
+            if piece.free < 0 or (hasty and piece.tight) or giving_up:
+                self._urge(piece)
 
     def _urge(self, piece: Slice) -> None:
         self._due[piece] = None

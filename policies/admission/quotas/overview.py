@@ -70,6 +70,6 @@ def _shown(rule: Rule, account: Account, model: str, moment: Moment, *, checked:
         every=limit.every,
         window=None if rule.concurrent else limit.window,
         time_zone=limit.time_zone if rule.calendar is not None else None,
-        resets_in=None if rule.concurrent else duration(whole_in(rule, piece, left, moment)),
+        resets_in=None if rule.concurrent else duration(whole_in(rule, piece, left, moment)).decode(),
         checked=checked,
     )

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway import Call, Dimension, Metric, Outcome
+from gateway import Call, Metric, Outcome
 from gateway.contracts.tokens import TokenCounter
-from policies.admission.quotas import answers
-from policies.admission.quotas.amounts import INDEX, Amounts, Size, is_free, output_of, used, weighed
+from policies.admission.quotas import answers, tally
+from policies.admission.quotas.amounts import Size, is_free, output_of, used
 from policies.admission.quotas.answers import Headers, Moment, Refusal, Shortage
 from policies.admission.quotas.counts import QuotaCounts, count, metrics_of
 from policies.admission.quotas.exchanger import Exchanger
 from policies.admission.quotas.plans import Entry, Plans
-from policies.admission.quotas.rules import Rule
-from policies.admission.quotas.slices import Slice
+from policies.admission.quotas.tally import Taken, needed
 
 # How often a call asks the store before it is refused, where others were faster to take what it got.
 ROUNDS = 3
 
 # A budget that has less left than so many calls of this size is near its end: then input is counted exactly.
 NEAR_END_CALLS = 4
-
-_STREAMS = INDEX[Dimension.CONCURRENT_STREAMS]
-_COUNTED_ALWAYS = frozenset({INDEX[Dimension.REQUESTS], INDEX[Dimension.CONCURRENT_CALLS]})
-
-Taken = list[tuple[Rule, Slice, int]]
 
 
 class QuotaLease:
@@ -48,18 +42,8 @@ class QuotaLease:
         taken, self._taken = self._taken, []
         if not taken:
             return
-        amounts, usage = used(self._call, outcome)
-        note = self._policy.exchanger.note
-        for rule, piece, reserved in taken:
-            if rule.index is not None:
-                actual = amounts[rule.index]
-            elif usage is not None and rule.weights is not None:
-                cached = amounts[2]
-                actual = weighed(rule.weights, amounts[1], cached, amounts[3])
-            else:
-                actual = 0
-            piece.give_back(reserved, actual)
-            note(piece)
+        tally.give_back(taken, used(self._call, outcome))
+        self._policy.exchanger.note(taken)
 
 
 class Quotas:
@@ -101,8 +85,8 @@ class Quotas:
             size = await self._size(call)
         if not self.exchanger.down:
             moment = Moment(self._clock(), self._wall())
-            taken: Taken = []
-            if not self._take(entries, call, size, moment, taken):
+            taken, short = self._take(entries, call, size, moment)
+            if not short:
                 return self._granted(call, taken, moment)
         return await self._admit_slowly(entries, call, size)
 
@@ -119,28 +103,16 @@ class Quotas:
         return Size(call, self._tokens.estimate(call), output_of(call, self._tokens), exact=False)
 
     def _take(
-        self, entries: Sequence[Entry], call: Call, size: Size | None, moment: Moment, taken: Taken
-    ) -> list[Shortage]:
-        """Take of each limit, or of none; returns those that lack units."""
-        short: list[Shortage] = []
-        now, wall = moment.now, moment.wall
-        for rule, account in entries:
-            need = needed(rule, call, size)
-            if not need:
-                continue
-            piece = account.piece if wall < account.ends_at else account.current(now, wall)
-            if piece.free >= need and piece.until > now:
-                piece.take(need, now)
-                taken.append((rule, piece, need))
-            else:
-                short.append(Shortage(rule, piece, need))
+        self, entries: Sequence[Entry], call: Call, size: Size | None, moment: Moment
+    ) -> tuple[Taken, Sequence[Shortage]]:
+        """Take of each limit, or of none; the second are those that lack units."""
+        taken, short = tally.take(entries, call, size, moment.now, moment.wall)
         if short:
-            _undo(taken)
-            return short
+            return taken, [Shortage(*each) for each in short]
         for _, piece, _ in taken:
             if piece.tight:
                 self.exchanger.taken(piece)
-        return short
+        return taken, ()
 
     async def _admit_slowly(self, entries: Sequence[Entry], call: Call, size: Size | None) -> QuotaLease:
         """The way of a call for which this node's slices do not do: ask the store, and refuse by what it says."""
@@ -149,8 +121,7 @@ class Quotas:
             if self.exchanger.down:
                 await self.exchanger.ask(())  # has it looked for, and does not wait
                 return self._admit_lost(entries, call, size)
-            taken: Taken = []
-            short = self._take(entries, call, size, moment, taken)
+            taken, short = self._take(entries, call, size, moment)
             if not short:
                 return self._granted(call, taken, moment)
             if asked and _is_decided(short, moment):
@@ -183,8 +154,7 @@ class Quotas:
     def _decide(self, entries: Sequence[Entry], call: Call, size: Size | None) -> QuotaLease:
         """Let it pass if only shadows are against it."""
         moment = Moment(self._clock(), self._wall())
-        taken: Taken = []
-        short = self._take(entries, call, size, moment, taken)
+        taken, short = self._take(entries, call, size, moment)
         against = [each for each in short if each.rule.enforced]
         if against:
             raise self._refused(against, answers.refusal(against, size, self._held(entries, moment), moment))
@@ -192,7 +162,7 @@ class Quotas:
         if passed:
             # What it would have refused it does not count either: so it shows what would be if it were enforced.
             count(self.counts.shadow, (rule.name for rule in passed))
-            self._take([entry for entry in entries if entry[0] not in passed], call, size, moment, taken)
+            taken, _ = self._take([entry for entry in entries if entry[0] not in passed], call, size, moment)
         return self._granted(call, taken, moment)
 
     def _admit_lost(self, entries: Sequence[Entry], call: Call, size: Size | None) -> QuotaLease:
@@ -206,15 +176,14 @@ class Quotas:
             piece = account.current(moment.now, moment.wall)
             has = piece.free >= need and piece.until > moment.now
             if rule.enforced and (rule.loss == "closed" or (rule.loss == "leased" and not has)):
-                _undo(taken)
+                tally.undo(taken)
                 count(self.counts.while_lost, (rule.name,))
                 error = answers.uncheckable(rule, self._held(entries, moment), moment)
                 raise self._refused([Shortage(rule, piece, need)], error)
             if has or (rule.enforced and rule.loss == "open"):
                 piece.take(need, moment.now)
                 taken.append((rule, piece, need))
-        for _, piece, _ in taken:
-            self.exchanger.note(piece)
+        self.exchanger.note(taken)
         return self._granted(call, taken, moment)
 
     def _granted(self, call: Call, taken: Taken, moment: Moment) -> QuotaLease:
@@ -230,31 +199,7 @@ class Quotas:
         return [(rule, account.current(moment.now, moment.wall), 0) for rule, account in entries]
 
 
-def needed(rule: Rule, call: Call, size: Size | None) -> int:
-    """Units that a call must reserve of a limit."""
-    index = rule.index
-    if size is None:
-        # It counts no tokens: there is but the request itself.
-        return int(call.stream) if index == _STREAMS else int(index in _COUNTED_ALWAYS)
-    need = _needed(rule, index, size, size.amounts)
-    if need > rule.capacity and size.guessed:
-        # A guess must not keep a call from a small budget for ever: it may take all of that, if its input fits.
-        least = Size(call, size.input, 1, exact=size.exact)
-        return rule.capacity if _needed(rule, index, least, least.amounts) <= rule.capacity else need
-    return need
-
-
-def _needed(rule: Rule, index: int | None, size: Size, amounts: Amounts) -> int:
-    return amounts[index] if index is not None else weighed(rule.weights or (0, 0, 0), size.input, 0, size.output)
-
-
 def _is_decided(short: Sequence[Shortage], moment: Moment) -> bool:
     """Whether the store has said that there is not enough, so that asking again is of no use."""
     hopeless = [each for each in short if each.need - max(each.piece.free, 0) > max(each.piece.unheld(moment.now), 0)]
     return len(hopeless) == len(short) or any(each.rule.enforced for each in hopeless)
-
-
-def _undo(taken: Taken) -> None:
-    for _, piece, need in taken:
-        piece.undo(need)
-    taken.clear()

@@ -23,7 +23,8 @@ class Rule:
         limit: one that has no problems.
 
     Attributes:
-        index: where among a call's amounts its own is; None for weighted tokens, which are its own affair.
+        index: where among a call's amounts its own is.
+        weights: None but for weighted tokens.
         scale: units in one of what the limit is written in.
         capacity, refill_per_second: in units.
         calendar: None for buckets and for what counts concurrency.
@@ -39,7 +40,7 @@ class Rule:
     def __init__(self, limit: Limit) -> None:
         dimension = limit.dimension
         self.limit = limit
-        self.index = INDEX.get(dimension)
+        self.index = INDEX[dimension]
         self.scale = PARTS.get(dimension, 1)
         self.concurrent = dimension in CONCURRENT
         self.of_tokens = dimension in TOKENS

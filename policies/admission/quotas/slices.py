@@ -27,12 +27,13 @@ class Slice:
         until: when it is lost unless an exchange begins it anew, in seconds of the monotonic clock.
         left, left_at: units that no node held when the store last said so, and when that was.
         asked, least: units that waiting calls want, all together and the humblest of them.
+        taken: units that calls took since it was last exchanged, whatever came back.
         tight: so little is left that everything is told and given back at once.
     """
 
     __slots__ = (
-        "_exchanged_at", "_rate", "_taken", "asked", "budget", "concurrent", "free", "last_need", "least", "left",
-        "left_at", "out", "owner", "telling", "tight", "until", "used_at",
+        "_exchanged_at", "_rate", "asked", "budget", "concurrent", "free", "last_need", "least", "left",
+        "left_at", "out", "owner", "taken", "telling", "tight", "until", "used_at",
     )  # fmt: skip
 
     def __init__(self, budget: Budget, now: float, *, concurrent: bool = False, owner: object = None) -> None:
@@ -50,7 +51,7 @@ class Slice:
         self.telling = 0
         self.tight = True
         self.used_at = now
-        self._taken = 0
+        self.taken = 0
         self._rate = 0.0
         self._exchanged_at = now
 
@@ -58,21 +59,15 @@ class Slice:
         """Reserve units, whether there are any or not."""
         self.free -= need
         self.out += need
-        self._taken += need
+        self.taken += need
         self.last_need = need
         self.used_at = now
-
-    def give_back(self, reserved: int, actual: int) -> None:
-        """A call is over that had reserved so many, and used so many."""
-        back = reserved - actual
-        self.free += back
-        self.out -= back
 
     def undo(self, need: int) -> None:
         """A call takes nothing after all."""
         self.free += need
         self.out -= need
-        self._taken -= need
+        self.taken -= need
 
     def ask(self, need: int) -> None:
         """A call waits for so many."""
@@ -137,8 +132,8 @@ class Slice:
         self.tight = grant.free < PART * self.last_need
         passed = now - self._exchanged_at
         if passed >= _SHORTEST_SECONDS:
-            self._rate = (self._rate + self._taken / passed) / 2
-            self._taken, self._exchanged_at = 0, now
+            self._rate = (self._rate + self.taken / passed) / 2
+            self.taken, self._exchanged_at = 0, now
 
     def lost(self) -> None:
         """The store has not answered: what was told must be told again."""

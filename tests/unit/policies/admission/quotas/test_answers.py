@@ -28,7 +28,7 @@ from tests.unit.policies.admission.quotas.scene import COUNTED, Scene, Tokens, d
     ],
 )
 def test_times_are_written_as_openai_does(seconds: float, written: str) -> None:
-    assert duration(seconds) == written
+    assert duration(seconds) == written.encode()
 
 
 async def test_headers_tell_of_the_tightest_limit_of_each_kind() -> None:
