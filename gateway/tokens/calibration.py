@@ -31,15 +31,27 @@ class Line:
         self.slope = _PRIOR_SLOPE
         self._count = 0
         # Weighted by 1/x: sums of the weights, of x, of y, of x*x and of x*y.
-        self._sums = [0.0] * 5
+        self._sums = (0.0, 0.0, 0.0, 0.0, 0.0)
 
     def learn(self, size: int, tokens: int) -> None:
         """Take one point; `size` is in bytes and more than zero."""
-        point = _weighted(float(size), float(tokens))
-        self._sums = [old * DECAY + new for old, new in zip(self._sums, point, strict=True)]
+        count, xs, ys, xxs, xys = self._sums
+        # Written out: each call of the gateway is learnt from.
+        x, y = float(size), float(tokens)
+        weights = self._sums = (
+            count * DECAY + 1.0 / x,
+            xs * DECAY + 1.0,
+            ys * DECAY + y / x,
+            xxs * DECAY + x,
+            xys * DECAY + y,
+        )
         self._count = min(self._count + 1, _PRIOR_FADES * _MOST_FADED)
-        fading = 1 + self._count / _PRIOR_FADES
-        weight, x, y, xx, xy = (learnt + prior / fading for learnt, prior in zip(self._sums, _PRIOR, strict=True))
+        share = _PRIOR_FADES / (_PRIOR_FADES + self._count)
+        weight = weights[0] + _PRIOR[0] * share
+        x = weights[1] + _PRIOR[1] * share
+        y = weights[2] + _PRIOR[2] * share
+        xx = weights[3] + _PRIOR[3] * share
+        xy = weights[4] + _PRIOR[4] * share
         # The prior's two points lie apart, so this is never zero.
         slope = (weight * xy - x * y) / (weight * xx - x * x)
         base = (y - slope * x) / weight

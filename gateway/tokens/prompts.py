@@ -73,7 +73,9 @@ def choices(call: Call) -> int:
 
 
 def _number(raw: Raw | None) -> int:
-    digits = b"1" if raw is None else bytes(raw)
+    if raw is None:
+        return 1
+    digits = bytes(raw)
     return max(int(digits), 1) if digits.isdigit() and len(digits) <= _MOST_DIGITS else 1
 
 

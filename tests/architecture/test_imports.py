@@ -54,7 +54,7 @@ LIBRARIES = {
     },
     "uvicorn": {"gateway/app.py", "gateway/http/protocol.py"},
     "uvloop": {"gateway/cli/serve.py"},
-    "prometheus_client": {"plugins/prometheus.py"},
+    "prometheus_client": {"plugins/prometheus/__init__.py", "plugins/prometheus/collectors.py"},
     "typer": {"gateway/cli/", "plugins/", "policies/admission/quotas/", "policies/attribution/model_licence/"},
     "httpx": {
         "backends/",

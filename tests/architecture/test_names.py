@@ -10,14 +10,14 @@ import pytest
 
 from gateway.hookspecs import PROJECT
 from gateway.plugin_manager import ENTRY_POINT_GROUP
-from tests.architecture.sources import ROOT, files, package_files, python_files, strings, text, tree, users_of
+from tests.architecture.sources import ROOT, files, package_files, python_files, strings, text, tree
 
 # Names that others have given: we read or write them because the world expects them.
 STANDARD_HEADERS = {"x-request-id", "x-api-key", "x-accel-buffering", "x-should-retry", "x-session-id"}
 STANDARD_HEADERS |= {
     f"x-ratelimit-{what}-{of}" for what in ("limit", "remaining", "reset") for of in ("requests", "tokens")
 }
-METRIC_TYPES = {"Counter", "Gauge", "Histogram", "Summary", "GaugeMetricFamily", "CounterMetricFamily"}
+METRIC_MAKERS = {"counter", "gauge", "histogram", "GaugeMetricFamily", "CounterMetricFamily"}
 
 # In pieces, so that this file is not among those that it finds.
 REGISTRY_HOSTS = ["pypi" + ".org", "python" + "hosted.org", "registry.npm" + "js.org", "download.py" + "torch.org"]
@@ -46,14 +46,15 @@ def test_environment_variables_of_ours_say_whose_they_are() -> None:
 
 def test_metrics_say_whose_they_are() -> None:
     names: list[str] = []
-    for file in users_of("prometheus_client", package_files()):
+    for file in package_files():
         for node in ast.walk(tree(file)):
             called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
-            if isinstance(node, ast.Call) and called in METRIC_TYPES:
+            if isinstance(node, ast.Call) and called in METRIC_MAKERS:
                 name = node.args[0]
-                assert isinstance(name, ast.Constant)
-                names.append(str(name.value))
-    assert len(names) >= 9
+                # A family that shows what was made elsewhere has that one's name.
+                if isinstance(name, ast.Constant):
+                    names.append(str(name.value))
+    assert {"moegate_calls", "moegate_replica_in_flight", "moegate_quota_admitted"} <= set(names)
     assert {name for name in names if not re.fullmatch(r"moegate(_[a-z]+)+", name)} == set()
 
 

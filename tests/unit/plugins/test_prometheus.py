@@ -24,7 +24,8 @@ from gateway import (
     Usage,
 )
 from gateway.contracts.metrics import counter, gauge, histogram
-from plugins.prometheus import Counters, Prometheus, PrometheusSettings
+from plugins.prometheus import Prometheus, PrometheusSettings
+from plugins.prometheus.counting import Counters
 from tests.unit.builders import make_call, make_replica
 
 SERVED = Decision(candidates=("a", "b"), chosen="b")
