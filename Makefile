@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 SOURCES := gateway backends policies plugins tests deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check format lint types imports test-engines test-lab engine-vllm engine-sglang engine-ktransformers engine-llama-cpp engine-torch-reference weights lab lab-stop bench bench-peers prove-ledger prove-quotas simulate soak clean
+.PHONY: help install serve test check format lint types imports test-engines test-lab engine-vllm engine-sglang engine-ktransformers engine-llama-cpp engine-torch-reference weights lab lab-stop bench bench-peers prove-ledger prove-quotas prove-statistics prove-prefix simulate soak clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 26
@@ -74,7 +74,7 @@ engine-torch-reference: ## install the embedded engine's environment
 	@$(PYTHON) deploy/lab/engines/install.py torch-reference
 
 test-engines: install engine-torch-reference engine-vllm ## the gateway before vLLM and the reference engine
-	$(BIN)/python -m pytest tests/engines/through_gateway tests/engines/torch_reference
+	$(BIN)/python -m pytest tests/engines/through_gateway tests/engines/torch_reference tests/engines/prefix
 
 test-lab: install ## the conformance cases, `engines verify` and the recipes, on every engine that is installed
 	$(BIN)/python -m pytest tests/engines/conformance tests/engines/verify tests/engines/recipes
@@ -91,8 +91,14 @@ prove-ledger: install ## a million calls through the ledger, on SQLite and on Po
 prove-quotas: install ## four gateways, one Valkey, 200 clients: budgets, ledger and engines agree, whatever dies; fair shares
 	$(BIN)/python -m tests.performance.quotas $(ARGS)
 
+prove-statistics: install ## the statistics of backend comparison, 10,000 simulated experiments each: false alarms and power (4 minutes)
+	$(BIN)/python -m tests.performance.statistics $(ARGS)
+
 simulate: install ## routing rules on a simulated fleet of unequal engines: a table, and a plot with ARGS="--out FOLDER"
 	$(BIN)/python -m tests.simulator $(ARGS)
+
+prove-prefix: install engine-vllm ## what prefix-aware routing finds in the caches of two real vLLMs, beside other rules: a table
+	$(BIN)/python -m tests.engines.prefix $(ARGS)
 
 soak: install ## hold 32 streams for a minute and look for leaks (ARGS= for more)
 	$(BIN)/python -m tests.performance.soak $(ARGS)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 
-from msgspec import Raw
-
 from gateway import Secret
 
 # Without a key of the operator's, salts still differ per tenant, and are the same for every gateway of a fleet.
@@ -16,18 +14,18 @@ _BYTES = 20
 
 
 class CacheSalts:
-    """Salts as JSON strings, made once per tenant."""
+    """Salts, made once per tenant."""
 
     def __init__(self, key: Secret | None) -> None:
         self._key = hashlib.blake2b(key.reveal().encode()).digest() if key is not None else _DEFAULT_KEY
-        self._salts: dict[str, Raw] = {}
+        self._salts: dict[str, str] = {}
 
-    def of(self, tenant: str) -> Raw:
+    def of(self, tenant: str) -> str:
         """The salt of one tenant."""
         salt = self._salts.get(tenant)
         if salt is None:
             if len(self._salts) >= _MOST_TENANTS:
                 self._salts.clear()
-            digest = hashlib.blake2b(tenant.encode(), key=self._key, digest_size=_BYTES).hexdigest()
-            salt = self._salts[tenant] = Raw(f'"{digest}"'.encode())
+            salt = hashlib.blake2b(tenant.encode(), key=self._key, digest_size=_BYTES).hexdigest()
+            self._salts[tenant] = salt
         return salt

@@ -40,6 +40,8 @@ _PROMPT = "llamacpp:prompt_tokens_total"
 _CACHED = "llamacpp:prompt_tokens_cached_total"
 _WANTED = frozenset({_PROCESSING, _DEFERRED, _PROMPT, _CACHED})
 
+_LOADING = b"Loading model"
+
 _TRUE = Raw(b"true")
 _ONE = Raw(b"1")
 _ZERO = Raw(b"0")
@@ -72,7 +74,6 @@ class LlamaCpp(OpenAICompatible):
         ),
         answer_fields={"cache_prompt": False},
     )
-    # 503 "Loading model" until it is ready.
     probe_path: ClassVar[str] = "/health"
 
     def objection(self, call: Call, replica: Replica) -> str | None:
@@ -108,6 +109,12 @@ class LlamaCpp(OpenAICompatible):
             edit.put("logprobs", _ONE)
             edit.note("spelling")
         return None
+
+    def read_unready(self, replica: Replica, body: bytes) -> Probe:
+        """It says so while it loads its model; when it is to end, it closes its port at once."""
+        if _LOADING in body:
+            return Probe(ReplicaState.STARTING, "the engine loads its model")
+        return super().read_unready(replica, body)
 
     async def look_at_load(self, client: httpx.AsyncClient, replica: Replica) -> Probe:
         """The gauges of `/metrics`, which need `--metrics`; without them the busy slots of `/slots`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import ClassVar
 
 import httpx
@@ -47,6 +48,7 @@ from gateway import (
     UpstreamRequest,
     hookimpl,
 )
+from gateway.contracts.backend import RUNNING_STATES
 from gateway.dataplane import sse
 from gateway.errors import UpstreamBroken, UpstreamError
 
@@ -212,10 +214,16 @@ class OpenAICompatible:
 
     async def probe(self, client: httpx.AsyncClient, replica: Replica) -> Probe:
         """Ready when the probe path answers 200; then also ask for the load."""
-        found = await look(client, replica.url + self.probe_path)
+        found = await look(client, replica.url + self.probe_path, partial(self.read_unready, replica))
         if found.state is not ReplicaState.READY:
             return found
         return await self.look_at_load(client, replica)
+
+    def read_unready(self, replica: Replica, body: bytes) -> Probe:  # noqa: ARG002 - others say more in it
+        """What a 503 of the probe path means: it starts, or it ran and something is wrong with it now."""
+        if replica.state in RUNNING_STATES:
+            return Probe(ReplicaState.UNREACHABLE, "the engine says that it is not ready any more")
+        return Probe(ReplicaState.STARTING, "the engine says that it is not ready")
 
     async def look_at_load(self, client: httpx.AsyncClient, replica: Replica) -> Probe:  # noqa: ARG002
         """What a ready engine tells of its load; what it does not tell is no reason to think it unwell."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import httpx
 
@@ -17,29 +17,32 @@ _MOST_BYTES = 4 * 1024 * 1024
 
 Gauges = Mapping[str, Sequence[float]]
 
-
-async def look(client: httpx.AsyncClient, url: str) -> Probe:
-    """What the status of a GET says of an engine."""
-    return verdict(await ask(client, url))
+Unready = Callable[[bytes], Probe]
+"""What it means that an engine answers a probe with 503 and this body."""
 
 
-async def ask(client: httpx.AsyncClient, url: str) -> int | Probe:
-    """The status that a GET is answered with; what it means for the engine if there is no answer."""
+async def look(client: httpx.AsyncClient, url: str, unready: Unready) -> Probe:
+    """What the answer to a GET says of an engine."""
+    return verdict(await ask(client, url), unready)
+
+
+async def ask(client: httpx.AsyncClient, url: str) -> httpx.Response | Probe:
+    """What a GET is answered with; what it means for the engine if there is no answer."""
     try:
-        return (await client.get(url)).status_code
+        return await client.get(url)
     except httpx.HTTPError as error:
         return Probe(ReplicaState.UNREACHABLE, f"the probe failed with {type(error).__name__}")
 
 
-def verdict(answer: int | Probe) -> Probe:
+def verdict(answer: httpx.Response | Probe, unready: Unready) -> Probe:
     """What an answer to a probe means for the engine."""
     if isinstance(answer, Probe):
         return answer
-    if answer == httpx.codes.OK:
+    if answer.status_code == httpx.codes.OK:
         return Probe(ReplicaState.READY)
-    if answer == httpx.codes.SERVICE_UNAVAILABLE:
-        return Probe(ReplicaState.STARTING, "the engine says that it is not ready")
-    return Probe(ReplicaState.UNREACHABLE, f"the probe was answered with {answer}")
+    if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        return unready(answer.content)
+    return Probe(ReplicaState.UNREACHABLE, f"the probe was answered with {answer.status_code}")
 
 
 async def fetch(client: httpx.AsyncClient, url: str) -> bytes | None:

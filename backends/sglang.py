@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import ClassVar
 
 import httpx
@@ -35,6 +36,7 @@ from gateway import (
     UpstreamRequest,
     hookimpl,
 )
+from gateway.contracts.backend import RUNNING_STATES
 from gateway.errors import UpstreamError
 
 # Messages take neither id, nor salt, nor priority (srt/entrypoints/anthropic/protocol.py).
@@ -76,6 +78,7 @@ class SGLang(SharedEngine):
     can: ClassVar[frozenset[Capability]] = frozenset(
         {Capability.TOOLS, Capability.JSON_SCHEMA, Capability.LOGPROBS, Capability.REASONING}
     )
+    salted: ClassVar[frozenset[Operation]] = _GENERATING
     dialect: ClassVar[dialects.Dialect] = dialects.SGLANG
     reasoning_key: ClassVar[str | None] = "reasoning_content"
     launcher: ClassVar[Launcher | None] = SGLangLauncher()
@@ -132,8 +135,9 @@ class SGLang(SharedEngine):
     async def probe(self, client: httpx.AsyncClient, replica: Replica) -> Probe:
         """Whether it is ready, asked for in a way that does not make a ready engine generate."""
         answer = await ask(client, replica.url + self.probe_path)
-        older = answer == httpx.codes.NOT_FOUND
-        found = await self.probe_older(client, replica) if older else verdict(answer)
+        older = isinstance(answer, httpx.Response) and answer.status_code == httpx.codes.NOT_FOUND
+        unready = partial(self.read_unready, replica)
+        found = await self.probe_older(client, replica) if older else verdict(answer, unready)
         return await self.look_at_load(client, replica) if found.state is ReplicaState.READY else found
 
     async def probe_older(self, client: httpx.AsyncClient, replica: Replica) -> Probe:
@@ -143,7 +147,15 @@ class SGLang(SharedEngine):
         right for a warm-up, wrong for every five seconds. When the engine behind the server dies, the server ends too.
         """
         ready = replica.state is ReplicaState.READY
-        return await look(client, replica.url + ("/model_info" if ready else "/health"))
+        return await look(
+            client, replica.url + ("/model_info" if ready else "/health"), partial(self.read_unready, replica)
+        )
+
+    def read_unready(self, replica: Replica, body: bytes) -> Probe:
+        """One that ran takes nothing new: it ends what it has before it shuts down, was paused, or does not feel well."""
+        if replica.state in RUNNING_STATES:
+            return Probe(ReplicaState.DRAINING, "the engine says that it takes no new calls")
+        return super().read_unready(replica, body)
 
     async def look_at_load(self, client: httpx.AsyncClient, replica: Replica) -> Probe:
         """`/v1/loads`, which is fresher than the metrics and needs no flag."""

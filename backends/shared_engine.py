@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+from msgspec import Raw
+
 from backends.cache_salts import CacheSalts
 from backends.openai_compatible import EngineSettings, OpenAICompatible
-from backends.request_edit import RequestEdit
-from gateway import Capability, Secret
+from backends.request_edit import RequestEdit, encode
+from gateway import Call, Capability, Operation, Secret
 
 
 class SharedEngineSettings(EngineSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,6 +29,9 @@ class SharedEngineSettings(EngineSettings, frozen=True, kw_only=True, forbid_unk
 class SharedEngine(OpenAICompatible):
     """The base of their backends."""
 
+    # What takes a salt.
+    salted: ClassVar[frozenset[Operation]] = frozenset()
+
     def __init__(self, settings: SharedEngineSettings | None = None) -> None:
         settings = settings or SharedEngineSettings()
         super().__init__(settings)
@@ -41,7 +48,14 @@ class SharedEngine(OpenAICompatible):
             found.add(Capability.CACHE_SALT)
         return frozenset(found)
 
+    def cache_salt(self, call: Call) -> str | None:
+        """Its tenant's, where the operation takes one."""
+        if self._salts is None or call.operation not in self.salted:
+            return None
+        return self._salts.of(call.principal.tenant)
+
     def salt(self, edit: RequestEdit) -> None:
         """Give the request its tenant's salt."""
-        if self._salts is not None:
-            edit.put("cache_salt", self._salts.of(edit.call.principal.tenant))
+        salt = self.cache_salt(edit.call)
+        if salt is not None:
+            edit.put("cache_salt", Raw(encode(salt)))

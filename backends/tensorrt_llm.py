@@ -46,6 +46,7 @@ class TensorRTLLM(SharedEngine):
     can: ClassVar[frozenset[Capability]] = frozenset(
         {Capability.TOOLS, Capability.JSON_SCHEMA, Capability.LOGPROBS, Capability.REASONING}
     )
+    salted: ClassVar[frozenset[Operation]] = frozenset({Operation.CHAT})
     dialect: ClassVar[dialects.Dialect] = dialects.TENSORRT_LLM
     introspection: ClassVar[Introspection] = Introspection(facts=(Fact(FactName.VERSION, "/version", "version"),))
     probe_path: ClassVar[str] = "/health"
@@ -53,8 +54,7 @@ class TensorRTLLM(SharedEngine):
     def add_own(self, edit: RequestEdit, replica: Replica, attempt_id: str) -> str | None:  # noqa: ARG002
         """Chat alone takes a salt. Priorities are shares: 1 is served first, 0.5 is ordinary."""
         call = edit.call
-        if call.operation is Operation.CHAT:
-            self.salt(edit)
+        self.salt(edit)
         if self.has_priority and call.priority and call.operation in _PRIORITISED:
             edit.put("priority", Raw(encode(0.5 + call.priority / (2 + 2 * abs(call.priority)))))
         return None

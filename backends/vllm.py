@@ -43,7 +43,6 @@ _WANTED = frozenset({_RUNNING, _WAITING, _KV_USE, _QUERIES, _HITS})
 _ASLEEP = 'sleep_state="awake"} 0'
 
 _GENERATING = frozenset({Operation.CHAT, Operation.COMPLETIONS, Operation.RESPONSES})
-_SALTED = _GENERATING | {Operation.MESSAGES}
 
 # What Python's own executor says when the server shuts down, and what the API server says of a dead engine
 # (v1/engine/exceptions.py). Both come with status 500.
@@ -72,6 +71,7 @@ class VLLM(SharedEngine):
     can: ClassVar[frozenset[Capability]] = frozenset(
         {Capability.TOOLS, Capability.JSON_SCHEMA, Capability.LOGPROBS, Capability.REASONING}
     )
+    salted: ClassVar[frozenset[Operation]] = _GENERATING | {Operation.MESSAGES}
     dialect: ClassVar[dialects.Dialect] = dialects.VLLM
     reasoning_key: ClassVar[str | None] = "reasoning"
     launcher: ClassVar[Launcher | None] = VLLMLauncher()
@@ -93,8 +93,7 @@ class VLLM(SharedEngine):
     def add_own(self, edit: RequestEdit, replica: Replica, attempt_id: str) -> str | None:  # noqa: ARG002
         """A salt, and a priority of which lower ones are served first. Without `--scheduling-policy priority`, any is an error."""
         call = edit.call
-        if call.operation in _SALTED:
-            self.salt(edit)
+        self.salt(edit)
         if self.has_priority and call.priority and call.operation in _GENERATING:
             edit.put("priority", Raw(encode(-call.priority)))
         return None
@@ -107,6 +106,10 @@ class VLLM(SharedEngine):
             if _DEAD in found.message:
                 return UpstreamUnreachable("the engine behind the server died")
         return super().judge(status, found)
+
+    def read_unready(self, replica: Replica, body: bytes) -> Probe:  # noqa: ARG002 - it has none
+        """Its port is open once its model is loaded: 503 is for an engine that died."""
+        return Probe(ReplicaState.UNREACHABLE, "the engine behind the server died")
 
     async def look_at_load(self, client: httpx.AsyncClient, replica: Replica) -> Probe:
         """The gauges of `/metrics`, which vLLM serves unless told not to; before that, whether it is paused."""

@@ -11,6 +11,7 @@ from gateway.contracts.backend import (
     Replica,
     ReplicaLoad,
     ReplicaState,
+    Salting,
     UpstreamRequest,
 )
 from gateway.contracts.call import (
@@ -57,6 +58,7 @@ from gateway.contracts.policy import (
     Describing,
     Lease,
     Observant,
+    Preparing,
     Ranking,
     RoutingObserver,
     RoutingPolicy,
@@ -72,7 +74,16 @@ from gateway.contracts.store import (
     StoreSettings,
     StoreUnavailable,
 )
-from gateway.contracts.tokens import TokenCounter
+from gateway.contracts.targets import (
+    ImmediateSource,
+    SourceCondition,
+    SourceState,
+    Target,
+    TargetDocument,
+    TargetListener,
+    TargetSource,
+)
+from gateway.contracts.tokens import PromptTokens, TokenCounter
 from gateway.hookspecs import hookimpl
 
 __all__ = [
@@ -104,6 +115,7 @@ __all__ = [
     "Fleet",
     "Grant",
     "Histogram",
+    "ImmediateSource",
     "Introspection",
     "Introspective",
     "Journal",
@@ -125,9 +137,11 @@ __all__ = [
     "OpenConfiguration",
     "Operation",
     "Outcome",
+    "Preparing",
     "Prices",
     "Principal",
     "Probe",
+    "PromptTokens",
     "Ranking",
     "Recorder",
     "Replica",
@@ -137,14 +151,21 @@ __all__ = [
     "RouteProvider",
     "RoutingObserver",
     "RoutingPolicy",
+    "Salting",
     "Schema",
     "Scope",
     "Secret",
     "Service",
+    "SourceCondition",
+    "SourceState",
     "Step",
     "StoreSettings",
     "StoreUnavailable",
     "Subject",
+    "Target",
+    "TargetDocument",
+    "TargetListener",
+    "TargetSource",
     "TenantDirectory",
     "TokenCounter",
     "UpstreamRequest",

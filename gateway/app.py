@@ -9,7 +9,7 @@ import math
 import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +17,8 @@ import structlog
 import uvicorn
 
 from gateway import config_file
-from gateway.composition import targets
 from gateway.composition.runtime import Runtime, build_runtime
+from gateway.config_file import Document
 from gateway.errors import ConfigError, GatewayError
 from gateway.http.crowd import Crowd, affordable
 from gateway.http.edge import Edge
@@ -49,7 +49,8 @@ class Application:
     """One gateway process.
 
     Args:
-        file: the configuration file; a change of it or of a file of targets that it names, or SIGHUP, is a reload.
+        file: the configuration file; a change of it, or SIGHUP, is a reload. So is a change of what sources of targets
+            tell, but then with the configuration that is served already, whatever the file holds by now.
         host, port: what the command line says instead of the file.
     """
 
@@ -61,8 +62,8 @@ class Application:
         self._shared = SharedObjects()
         self._reloading = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
-        self._watched: tuple[Path, ...] = (file,)
-        self._stamps = _stamps(self._watched)
+        self._stamp = _stamp(file)
+        self._document: Document | None = None
 
     async def build(self) -> Runtime:
         """Build a runtime from the file as it is now.
@@ -70,14 +71,11 @@ class Application:
         Raises:
             ConfigError: with every problem found.
         """
-        self._watched = (self._file,)
-        self._stamps = _stamps(self._watched)
+        self._stamp = _stamp(self._file)
         document = config_file.read(self._file)
-        # Before they are read: a change meanwhile must be noticed, and that a broken one was mended.
-        named = targets.files_of(document)
-        self._watched = (self._file, *named)
-        self._stamps += _stamps(named)
-        return await build_runtime(targets.with_targets(document), self._registry, self._shared)
+        runtime = await build_runtime(document, self._registry, self._shared)
+        self._document = document
+        return runtime
 
     async def serve(self, on_serving: OnServing | None = None) -> None:
         """Serve until a signal.
@@ -106,6 +104,7 @@ class Application:
                 backlog=BACKLOG,
             )
         )
+        runtime.fleet.sources.accept()
         runtime.start()
         _settle_memory()
         log.info("serving", host=host, port=port, models=[pool.model.name for pool in runtime.fleet.pools])
@@ -126,33 +125,60 @@ class Application:
     async def reload(self, edge: Edge) -> None:
         """Swap in what the file says now; a file that cannot be served changes nothing."""
         async with self._reloading:
-            try:
-                runtime = await self.build()
-            except ConfigError as error:
-                log.error("reload refused, the old configuration stays", problems=list(error.problems))
-                return
-            except Exception:
-                log.exception("reload crashed, the old configuration stays")
-                return
             old = edge_runtime(edge)
+            runtime = await self._rebuilt(self.build)
+            if runtime is None:
+                old.fleet.sources.withdraw()
+                return
             new, now = runtime.settings.server, old.settings.server
             changed = [name for name in AT_START_ONLY if getattr(new, name) != getattr(now, name)]
             if changed:
                 log.warning("some changes take a restart", settings=[f"server.{name}" for name in changed])
-            runtime.start()
-            await _catch_up(runtime, old)
-            edge.current = runtime
-            retiring = asyncio.create_task(old.retire())
-            self._retiring.add(retiring)
-            retiring.add_done_callback(self._retiring.discard)
+            await self._swap(edge, runtime)
             _settle_memory()
             log.info("reloaded", models=[pool.model.name for pool in runtime.fleet.pools])
+
+    async def retarget(self, edge: Edge) -> None:
+        """Swap in the targets as they are known now; what cannot be served changes nothing."""
+        async with self._reloading:
+            old, document = edge_runtime(edge), self._document
+            if document is None or not old.fleet.sources.changed:
+                return
+            runtime = await self._rebuilt(partial(build_runtime, document, self._registry, self._shared))
+            if runtime is None:
+                old.fleet.sources.refuse()
+                return
+            await self._swap(edge, runtime)
+            # Callers see names that tell no address; whoever reads the log must know what they stand for.
+            log.info("targets served", replicas={each.name: each.url for each in runtime.fleet.replicas()})
+
+    async def _rebuilt(self, build: Callable[[], Coroutine[None, None, Runtime]]) -> Runtime | None:
+        try:
+            return await build()
+        except ConfigError as error:
+            log.error("reload refused, the old configuration stays", problems=list(error.problems))
+        except Exception:
+            log.exception("reload crashed, the old configuration stays")
+        return None
+
+    async def _swap(self, edge: Edge, runtime: Runtime) -> None:
+        old = edge_runtime(edge)
+        runtime.fleet.sources.accept()
+        runtime.start()
+        await _catch_up(runtime, old)
+        edge.current = runtime
+        old.fleet.part(runtime.fleet)
+        retiring = asyncio.create_task(old.retire())
+        self._retiring.add(retiring)
+        retiring.add_done_callback(self._retiring.discard)
 
     async def _watch(self, edge: Edge) -> None:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            if _stamps(self._watched) != self._stamps:
+            if _stamp(self._file) != self._stamp:
                 await self.reload(edge)
+            elif edge_runtime(edge).fleet.sources.changed:
+                await self.retarget(edge)
 
     @contextlib.contextmanager
     def _signals(self, server: _Server, edge: Edge) -> Iterator[None]:
@@ -241,10 +267,6 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise PortTaken(f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}") from error
     return listener
-
-
-def _stamps(files: Sequence[Path]) -> list[tuple[int, int, int] | None]:
-    return [_stamp(file) for file in files]
 
 
 def _stamp(file: Path) -> tuple[int, int, int] | None:

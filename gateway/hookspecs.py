@@ -1,4 +1,4 @@
-"""The thirteen hooks by which a plugin registers what it brings; called once, at start-up, never on a call's way.
+"""The fourteen hooks by which a plugin registers what it brings; called once, at start-up, never on a call's way.
 
 Each takes nothing and returns declarations. Which of them run, and in what order, is the configuration's to say: what is
 registered and not named there costs nothing.
@@ -16,6 +16,7 @@ from gateway.contracts.database import Schema
 from gateway.contracts.plugin import Authenticator, CallTransform, Extension, Journal, Recorder, RouteProvider, Service
 from gateway.contracts.policy import AdmissionPolicy, AttributionPolicy, RoutingPolicy
 from gateway.contracts.store import BudgetStore
+from gateway.contracts.targets import TargetSource
 
 if TYPE_CHECKING:
     import typer
@@ -95,6 +96,15 @@ def moegate_stores() -> Iterable[Extension[BudgetStore]]:  # type: ignore[empty-
 
     Called once when the registry is built. A store's name is the scheme of the URL in `state:`, and that URL is its
     only setting (`StoreSettings`). It is built if a policy asks for it.
+    """
+
+
+@hookspec
+def moegate_target_sources() -> Iterable[Extension[TargetSource]]:  # type: ignore[empty-body]
+    """Give sources of targets, which find a model's engines and tell when they come and go.
+
+    Called once when the registry is built. A source is built once per entry of a model's `targets`, and runs as long as
+    that entry stays what it is, over reloads.
     """
 
 

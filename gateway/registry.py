@@ -32,6 +32,7 @@ class Kind(StrEnum):
     SERVICE = "services"
     ROUTES = "routes"
     STORE = "stores"
+    TARGET_SOURCE = "target_sources"
 
     @property
     def hook(self) -> str:

@@ -137,10 +137,34 @@ class HedgeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     minimum_calls: Annotated[int, Meta(ge=0, le=100_000)] = 1
 
 
+class MirrorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which calls are copied to other replicas, whose answers nobody gets: to warm and to watch an engine.
+
+    Attributes:
+        to: the model whose replicas get the copies.
+        replicas: only these of them, by name; `*` stands for any part of one.
+        share: of the model's calls.
+        max_concurrent: copies in flight at a time; calls beyond are not copied.
+        max_bytes: of the requests that copies in flight hold.
+        total_seconds: how long one copy may take.
+        busy_share: of the slots of the model's own replicas, from which on nothing is copied, and copies in flight end.
+    """
+
+    to: Name
+    replicas: list[str] = []
+    share: Annotated[float, Meta(gt=0, le=1)]
+    max_concurrent: Annotated[int, Meta(ge=1, le=256)] = 8
+    max_bytes: Annotated[int, Meta(ge=1_024)] = 16_777_216
+    total_seconds: Seconds = 600.0
+    busy_share: Annotated[float, Meta(gt=0, le=1)] = 0.8
+
+
 class ReplicaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One engine endpoint: either it runs already (`url`), or the gateway starts it (`launch`).
 
     Attributes:
+        weight, tier: its part of the calls, and 0 for those that are asked first; for policies that go by them.
+        labels: what else is known of it, for people.
         served_model: the name that the engine knows the model by; the model's own name by default.
         max_concurrent: calls that may be in flight here at once.
         context_length: tokens, where this endpoint takes fewer than the checkpoint could.
@@ -161,19 +185,37 @@ class ReplicaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     timeouts: ReplicaTimeoutSettings = ReplicaTimeoutSettings()
     api_key: Secret | None = None
     options: dict[str, Any] = {}
+    weight: Annotated[float, Meta(ge=0, le=1_000_000)] = 1.0
+    tier: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    labels: dict[str, str] = {}
+
+
+class SourceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every item of a model's `targets` may say; `use` and the source's own settings stand beside it.
+
+    Attributes:
+        replica: what all of its replicas have in common, as it would stand under `replicas`; `name` is how their names begin.
+        max_targets: it may tell of no more; a longer list is not taken.
+        change_seconds: how long after one change the next one is taken.
+    """
+
+    replica: dict[str, Any] = {}
+    max_targets: Annotated[int, Meta(ge=1, le=4_096)] = 256
+    change_seconds: Annotated[float, Meta(ge=1, le=86_400)] = 2.0
 
 
 class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A served name and the replicas behind it.
 
     Attributes:
-        targets: a YAML file with a list of more replicas; a change of it is a reload, so they come and go.
+        targets: where more replicas are found, which come and go; sources of targets, each with `SourceSettings`.
         max_attempts: how many replicas are tried for one call.
         defaults: sampling parameters sent to every engine where the client says nothing.
         reasoning_fields: names under which clients get what the model thought.
         breaker: when a replica that fails is left alone.
         retries: how much more engines may be asked than callers ask.
         hedge: whether a second replica is asked when the first one is late.
+        mirror: whether some calls are copied to other replicas.
         routing: routing policies of this model, in place of those under `policies`.
         prices: what a million tokens cost, for costs in the ledger and in limits.
         tokenizer: a folder with the model's `tokenizer.json` and chat template; prompts are then counted exactly where
@@ -184,7 +226,7 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     aliases: list[Name] = []
     checkpoint: Checkpoint
     replicas: list[ReplicaSettings] = []
-    targets: Path | None = None
+    targets: list[Entry] = []
     max_attempts: Annotated[int, Meta(ge=1, le=16)] = 3
     defaults: dict[DefaultName, float | int | str | list[str]] = {}
     reasoning_fields: Annotated[list[ReasoningField], Meta(min_length=1, max_length=2)] = msgspec.field(
@@ -194,6 +236,7 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     breaker: BreakerSettings = BreakerSettings()
     retries: RetrySettings = RetrySettings()
     hedge: HedgeSettings = HedgeSettings()
+    mirror: MirrorSettings | None = None
     routing: list[Entry] | None = None
     prices: Prices | None = None
     tokenizer: Path | None = None

@@ -53,12 +53,26 @@ def readable(items: Sequence[T]) -> Iterator[tuple[int, T]]:
             yield index, item
 
 
+class Place(Struct, frozen=True):
+    """Where a value was written that stands elsewhere: in which document, where in it, and what that is called."""
+
+    document: Document
+    path: SettingPath
+    label: str = ""
+
+    def problem(self, path: SettingPath, text: str) -> str:
+        """One line for an error."""
+        told = self.document.problem((*self.path, *path), text)
+        return f"{self.label}: {told}" if self.label else told
+
+
 class Validator:
     """Collects the problems of one document."""
 
     def __init__(self, document: Document) -> None:
         self.problems: list[str] = list(document.problems)
-        self._document = document
+        self.document = document
+        self._places: dict[SettingPath, Place] = {}
         self._unreadable = 0
 
     @property
@@ -67,7 +81,16 @@ class Validator:
 
     def problem(self, path: SettingPath, text: str) -> None:
         """Note a fault that only the caller could see."""
-        self.problems.append(self._document.problem(path, text))
+        for depth in range(len(path) if self._places else 0, 0, -1):
+            place = self._places.get(path[:depth])
+            if place is not None:
+                self.problems.append(place.problem(path[depth:], text))
+                return
+        self.problems.append(self.document.problem(path, text))
+
+    def locate(self, path: SettingPath, place: Place) -> None:
+        """Say where a value was written that stands at this path now, so that its faults name that place."""
+        self._places[path] = place
 
     def struct(self, value: Any, wanted: type[StructT], path: SettingPath) -> StructT | Invalid:
         """Build a Struct from a mapping, as far as that goes, so that what depends on it can be checked as well.

@@ -20,6 +20,7 @@ from gateway.fleet.hedges import Hedges
 from gateway.fleet.metrics import FleetMeter
 from gateway.fleet.pool import Member, Pool, PooledFleet
 from gateway.fleet.retries import Retries
+from gateway.fleet.target_sources import TargetSources
 from gateway.registry import Kind
 from gateway.settings import ModelSettings, ReplicaSettings, ReplicaTimeoutSettings, Settings, TimeoutSettings
 from gateway.upstream import HeaderBlock, Origin, Timeouts, encode_headers
@@ -29,7 +30,7 @@ Launch = tuple[LaunchPlan, float]
 """How to start an engine, and how long it may take to get ready, in seconds."""
 
 
-def build_fleet(settings: Settings, builder: Builder) -> PooledFleet:
+def build_fleet(settings: Settings, builder: Builder, sources: TargetSources | None = None) -> PooledFleet:
     """Build every pool; faults are noted with the builder, and what they concern is left out."""
     _check_names(settings, builder)
     configured = list(readable(settings.models))
@@ -56,7 +57,7 @@ def build_fleet(settings: Settings, builder: Builder) -> PooledFleet:
                 _hedges(settings_of_model, builder),
             )
         )
-    fleet = PooledFleet(pools, launched, builder.shared(("drained",), set))
+    fleet = PooledFleet(pools, launched, builder.shared(("drained",), set), sources)
     builder.meters.add("fleet", FleetMeter(fleet))
     return fleet
 
@@ -103,7 +104,7 @@ def _check_names(settings: Settings, builder: Builder) -> None:
         take("model", model.name, (*path, "name"))
         for position, alias in readable(model.aliases):
             take("model", alias, (*path, "aliases", position))
-        if not model.replicas:
+        if not model.replicas and not model.targets:
             problem((*path, "replicas"), "a model needs at least one replica")
         for position, replica in readable(model.replicas):
             take("replica", replica.name, (*path, "replicas", position, "name"))
@@ -202,6 +203,9 @@ class _ReplicaBuilder:
         # otherwise has another engine, though it may have the same address.
         condition = self._builder.shared(("replica", _digest(replica, plan)), lambda: Condition(replica))
         condition.adopt(self._parent.breaker)
+        # What may change of one and the same engine.
+        kept = condition.replica
+        kept.weight, kept.tier, kept.labels = configured.weight, configured.tier, configured.labels
         return condition
 
     def _member(

@@ -15,8 +15,10 @@ from litestar.exceptions import ImproperlyConfiguredException
 from gateway.composition.context import Builder
 from gateway.composition.extensions import Named, build_plugins, build_policies
 from gateway.composition.fleet import authorization, build_fleet
+from gateway.composition.mirrors import build_mirroring
 from gateway.composition.routing import build_routing, routing_entries
 from gateway.composition.state import SharedState
+from gateway.composition.targets import with_targets
 from gateway.config_file import Document
 from gateway.contracts.backend import Probe, Replica
 from gateway.contracts.database import Database
@@ -116,7 +118,8 @@ class Runtime:
         return self._probes
 
     def start(self) -> None:
-        """Start services, health checks and recording."""
+        """Start services, health checks, recording, and the search for targets."""
+        self.fleet.sources.start()
         health = HealthMonitor(self.fleet, self._probe_client())
         self._recorder = asyncio.create_task(self._recording.run(), name="recording")
         for name, service in (("health", health), *self._services):
@@ -194,7 +197,8 @@ async def build_runtime(document: Document, registry: Registry, shared: SharedOb
 
 
 def _build(settings: Settings, builder: Builder) -> Runtime:
-    fleet = build_fleet(settings, builder)
+    settings, sources = with_targets(settings, builder)
+    fleet = build_fleet(settings, builder, sources)
     builder.fleet = fleet
     policies = settings.policies
     plugins = build_plugins(settings.plugins, builder)
@@ -213,6 +217,7 @@ def _build(settings: Settings, builder: Builder) -> Runtime:
             UpstreamLimits().max_body_bytes,
             watchers=watchers_of(itertools.chain(routing, *of_models.values())),
         ),
+        mirroring=build_mirroring(settings, fleet, connections, builder),
         books=Bookkeeping(Accounting(builder.tokens), plugins[Kind.JOURNAL], Recording(plugins[Kind.RECORDER])),
     )
     authenticators = [authenticator for _, authenticator in plugins[Kind.AUTHENTICATOR]]

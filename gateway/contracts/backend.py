@@ -68,7 +68,8 @@ class ReplicaLoad(Struct, frozen=True):
 class Replica(Struct, kw_only=True, eq=False):
     """One engine endpoint: what the configuration says of it, and how it is now.
 
-    Routing policies read it; only `gateway.fleet` writes the second half.
+    Routing policies read it; only the fleet writes the second half, and of the first what may change while it serves:
+    weight, tier and labels.
 
     Attributes:
         name: unique within the configuration; clients see it in `x-moegate-replica`, so it is no secret.
@@ -77,6 +78,9 @@ class Replica(Struct, kw_only=True, eq=False):
         operations: what the backend and this endpoint can do.
         context_length: tokens, prompt and answer together, that this endpoint takes.
         max_concurrent: calls in flight that the gateway will place here.
+        weight: its part of the calls among those of its tier; 0 is a last resort.
+        tier: 0 is asked first.
+        labels: what else is known of it, for people.
         state_reason: one line for people, empty when ready.
         in_flight: calls placed here by this gateway and not yet over.
         slots: calls that may be in flight here at this moment: `max_concurrent`, or fewer while it recovers from
@@ -96,6 +100,10 @@ class Replica(Struct, kw_only=True, eq=False):
     capabilities: frozenset[Capability] = frozenset()
     context_length: int
     max_concurrent: int
+
+    weight: float = 1.0
+    tier: int = 0
+    labels: Mapping[str, str] = {}
 
     state: ReplicaState = ReplicaState.STARTING
     state_reason: str = "not probed yet"
@@ -192,6 +200,14 @@ class Launcher(Protocol):
         Raises:
             ConfigError: the engine is not installed, or the model folder is not there; the message says what to run.
         """
+
+
+@runtime_checkable
+class Salting(Protocol):
+    """A backend that keeps tenants out of each other's prefix caches; it need not."""
+
+    def cache_salt(self, call: Call) -> str | None:
+        """The salt that a call's request gets; None if it gets none."""
 
 
 @runtime_checkable

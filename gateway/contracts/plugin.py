@@ -14,7 +14,8 @@ from gateway.contracts.call import Call, Decision, Model, Outcome, Principal
 from gateway.contracts.database import Database
 from gateway.contracts.metrics import Metric
 from gateway.contracts.store import BudgetStore
-from gateway.contracts.tokens import TokenCounter
+from gateway.contracts.targets import SourceState
+from gateway.contracts.tokens import PromptTokens
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
@@ -44,6 +45,9 @@ class Fleet(Protocol):
     def launched(self) -> Sequence[LaunchedReplica]:
         """Those that the gateway starts itself."""
 
+    def target_sources(self) -> Sequence[SourceState]:
+        """The sources of targets of every model, and how each is now."""
+
     def report(self, replica: Replica, state: ReplicaState, reason: str = "") -> None:
         """Set a replica's state. A reason is one line for people; it must hold no address and no path.
 
@@ -56,6 +60,9 @@ class Fleet(Protocol):
 
     def resume(self, replica: Replica) -> None:
         """Place calls there again."""
+
+    def cache_salt(self, call: Call, replica: Replica) -> str | None:
+        """What the replica's backend gives its engine to keep this call's tenant out of others' caches; None for nothing."""
 
     async def wait_for_change(self) -> None:
         """Return when any replica's state changes."""
@@ -73,7 +80,7 @@ class BuildContext(Protocol):
         """The replicas."""
 
     @property
-    def tokens(self) -> TokenCounter:
+    def tokens(self) -> PromptTokens:
         """Counts tokens where no engine has told yet."""
 
     @property

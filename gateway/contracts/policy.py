@@ -62,6 +62,18 @@ class RoutingPolicy(Protocol):
         """
 
 
+@runtime_checkable
+class Preparing(Protocol):
+    """A routing policy that has to look into a call for longer than `rank` may. Found out once, when a runtime is built."""
+
+    async def prepare(self, call: Call) -> None:
+        """Look into it. Awaited once per call, after admission and before the first policy of its list ranks.
+
+        The call waits for it, and every one does: bound it, and keep what is long off the event loop. A crash is a crash
+        of `rank`.
+        """
+
+
 class AttemptEnd(Struct, frozen=True, kw_only=True):
     """How one attempt at a call ended, on one replica.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.contracts.call import Call
@@ -25,3 +26,14 @@ class TokenCounter(Protocol):
 
     def produced(self, call: Call, backend: str, events: int) -> int:
         """Tokens in `events` relayed events of an answer whose engine never told, from what this backend's came to so far."""
+
+
+class PromptTokens(TokenCounter, Protocol):
+    """A counter that also says which tokens a prompt is."""
+
+    async def ids(self, call: Call, most_bytes: int) -> Sequence[int] | None:
+        """The prompt's tokens, as an engine that uses the model's own tokenizer and chat template reads them.
+
+        None where `exact` would be, for a prompt that is longer than so many bytes or no single text, and while as many
+        long ones are being read as may be at once. Takes its time as `exact` does.
+        """

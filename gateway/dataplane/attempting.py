@@ -40,7 +40,7 @@ MAX_EVENT_BYTES = 8 * 1024 * 1024
 CLIENT_LEFT = "client_left"
 
 # After these there is nothing left to abort: the engine never had the request, or refused it itself.
-_ENDED_BY_ENGINE = (UpstreamUnreachable, UpstreamOverloaded, UpstreamRefused)
+ENDED_BY_ENGINE = (UpstreamUnreachable, UpstreamOverloaded, UpstreamRefused)
 
 
 class Answer(Struct, eq=False):
@@ -140,7 +140,7 @@ class Attempting:
                 watching.ended(error.code if isinstance(error, GatewayError) else CLIENT_LEFT)
             if response is not None:
                 response.close()
-            if not isinstance(error, _ENDED_BY_ENGINE):
+            if not isinstance(error, ENDED_BY_ENGINE):
                 self.aborts.send(member, request)
             raise
         slot.well()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from gateway.contracts.backend import Replica, ReplicaState
 from gateway.contracts.call import Call, Decision, Step
-from gateway.contracts.policy import Ranking, RoutingPolicy
+from gateway.contracts.policy import Preparing, Ranking, RoutingPolicy
 from gateway.errors import GatewayError, InvalidRequest, NoReplicaAvailable, PolicyFailed
 from gateway.fleet.pool import Pool
 
@@ -15,6 +15,26 @@ RETRY_AFTER_SECONDS = 1.0
 
 FIRST_STEP = "capability_fit"
 """What the core itself looks at before any policy; it asks backends, which policies do not know."""
+
+
+def preparing(policies: Sequence[tuple[str, RoutingPolicy]]) -> Sequence[tuple[str, Preparing]]:
+    """Those that want to look into a call before it is placed."""
+    return [(name, policy) for name, policy in policies if isinstance(policy, Preparing)]
+
+
+async def prepare(policies: Sequence[tuple[str, Preparing]], call: Call) -> None:
+    """Let them.
+
+    Raises:
+        PolicyFailed: one crashed.
+    """
+    for name, policy in policies:
+        try:
+            await policy.prepare(call)
+        except GatewayError:
+            raise
+        except Exception as error:
+            raise PolicyFailed(f"routing policy {name} crashed on {call.call_id}") from error
 
 
 def place(

@@ -14,7 +14,8 @@ from gateway.contracts.policy import AdmissionPolicy, RoutingPolicy
 from gateway.dataplane.admission import Leases, admit
 from gateway.dataplane.bookkeeping import Bookkeeping, Entry
 from gateway.dataplane.forwarder import Forwarder, log_level_number
-from gateway.dataplane.placement import place
+from gateway.dataplane.mirroring import Mirroring
+from gateway.dataplane.placement import place, prepare, preparing
 from gateway.dataplane.relay import Client, relay
 from gateway.errors import GatewayError, PolicyFailed, QueueTimeout, UpstreamError, UpstreamTimeout
 from gateway.fleet.pool import Pool
@@ -25,7 +26,7 @@ log = structlog.get_logger("moegate.serving")
 class Serving:
     """Serves calls with the policies of one runtime; `routing_of_models` has those of models that have their own list."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each thing that happens to a call
         self,
         *,
         transforms: Sequence[tuple[str, CallTransform]],
@@ -34,16 +35,22 @@ class Serving:
         forwarder: Forwarder,
         books: Bookkeeping,
         routing_of_models: Mapping[str, Sequence[tuple[str, RoutingPolicy]]] | None = None,
+        mirroring: Mirroring | None = None,
     ) -> None:
         self._transforms = tuple(transforms)
         self._admission = tuple(admission)
         self._routing = tuple(routing)
         self._routing_of_models = dict(routing_of_models or {})
+        self._preparing = preparing(self._routing)
+        self._preparing_of_models = {name: preparing(own) for name, own in self._routing_of_models.items()}
         self._forwarder = forwarder
+        self._mirroring = mirroring
         self.books = books
 
     async def finish(self, seconds: float) -> None:
         """Wait for what ended calls have left to do, but for each kind of it no longer than `seconds`."""
+        if self._mirroring is not None:
+            await self._mirroring.stop()
         await self._forwarder.aborts.finish(seconds)
         await self.books.recording.flush(seconds)
 
@@ -90,8 +97,15 @@ class Serving:
             client.add_headers(leases.headers())
         outcome.admitted_seconds = time.monotonic() - call.received_at
         routing = self._routing_of_models.get(call.model.name, self._routing)
+        prepares = self._preparing_of_models.get(call.model.name, self._preparing)
+        if prepares:
+            await prepare(prepares, call)
+        if self._mirroring is not None:
+            self._mirroring.make_room(pool)
         ranked = place(routing, call, pool, decision)
         outcome.placed_seconds = time.monotonic() - call.received_at
+        if self._mirroring is not None:
+            self._mirroring.offer(call, pool)
         entry.answer = answer = await self._forwarder.forward(call, pool, ranked, outcome)
         try:
             outcome.first_byte_seconds = time.monotonic() - call.received_at

@@ -6,6 +6,7 @@ overloaded (429, 503) is neither: it is busy, tells so, and the call goes elsewh
 
     closed --too many fail--> open --some seconds--> half_open --all trials serve--> recovering --some seconds--> closed
                                ^---------a trial fails---------'        '---too many fail---> open
+    closed --its engine was started again--> recovering
 
 It keeps no clock, sends nothing, and does not know the other replicas.
 """
@@ -122,6 +123,19 @@ class Breaker:
             self._in_row = 0
             return True
         return False
+
+    def restarted(self, now: float) -> bool:
+        """Another engine serves there now: it is given calls slowly, and what was counted before was not its doing.
+
+        Whether its phase has changed; one that is out or on trial stays that.
+        """
+        if self.phase not in (Phase.CLOSED, Phase.RECOVERING):
+            return False
+        self._turn(Phase.RECOVERING, now)
+        self.epoch += 1
+        self._undecided = 0
+        self._counts.clear()
+        return True
 
     def try_again(self, now: float) -> bool:
         """From open to half-open, whatever the time; whether it was open."""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 
-from gateway.contracts.backend import Replica, ReplicaState
+from gateway.contracts.backend import RUNNING_STATES, Replica, ReplicaState
 from gateway.fleet.breaker import Breaker, Phase
 from gateway.settings import BreakerSettings
 
@@ -34,7 +34,7 @@ class Condition:
         watchers: held weakly.
     """
 
-    __slots__ = ("_held_until", "_reason", "_spared_until", "breaker", "found", "replica", "watchers")
+    __slots__ = ("_held_until", "_reason", "_spared_until", "_was_ready", "breaker", "found", "replica", "watchers")
 
     def __init__(self, replica: Replica, settings: BreakerSettings | None = None) -> None:
         self.replica = replica
@@ -44,6 +44,7 @@ class Condition:
         self._reason = replica.state_reason
         self._held_until = 0.0
         self._spared_until = 0.0
+        self._was_ready = replica.state is ReplicaState.READY
         self.adopt(settings)
 
     def adopt(self, settings: BreakerSettings | None) -> None:
@@ -67,10 +68,14 @@ class Condition:
         out = self.breaker is not None and self.breaker.phase in (Phase.OPEN, Phase.HALF_OPEN)
         return self.found is ReplicaState.READY and not self.replica.drained and not out
 
-    def report(self, state: ReplicaState, reason: str) -> None:
-        """Take what a probe or a supervisor found."""
+    def report(self, state: ReplicaState, reason: str) -> bool:
+        """Take what a probe or a supervisor found; whether it is ready again after its engine was away."""
+        is_ready, is_away = state is ReplicaState.READY, self.found not in RUNNING_STATES
+        is_back = is_ready and is_away and self._was_ready
+        self._was_ready |= is_ready
         self.found, self._reason = state, reason
         self.settle()
+        return is_back
 
     def drain(self, *, drained: bool) -> None:
         """Place no more calls here, or do so again."""
@@ -122,6 +127,12 @@ class Condition:
         """All trials have served."""
         self._log_phase(Phase.RECOVERING)
         self.settle(now)
+
+    def start_slowly(self, now: float) -> None:
+        """Its engine was started again, and others serve meanwhile."""
+        if self.breaker is not None and self.breaker.restarted(now):
+            self._log_phase(Phase.RECOVERING)
+            self.settle(now)
 
     def allot(self) -> None:
         """An attempt has begun or ended while it is on trial, which changes how many more there may be."""

@@ -17,8 +17,8 @@ NOT_READY_INTERVAL_SECONDS = 0.5
 PROBE_SECONDS = 5.0
 # An engine under full load may answer its health check late; one late answer must not take it out.
 FAILURES_TO_DROP = 3
-# What an engine says of itself, and says once: no failed look.
-_SAID = frozenset({ReplicaState.DRAINING, ReplicaState.PAUSED, ReplicaState.SLEEPING})
+# What an engine says of itself, and says once: no failed look. One that starts again ended since the last look.
+_SAID = frozenset({ReplicaState.DRAINING, ReplicaState.PAUSED, ReplicaState.SLEEPING, ReplicaState.STARTING})
 
 
 class HealthMonitor:

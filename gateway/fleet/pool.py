@@ -9,13 +9,15 @@ from collections.abc import Container, Iterable, Sequence
 
 from msgspec import Struct
 
-from gateway.contracts.backend import Backend, Replica, ReplicaState
+from gateway.contracts.backend import Backend, Replica, ReplicaState, Salting
 from gateway.contracts.call import Call, Model, Operation
 from gateway.contracts.plugin import LaunchedReplica
+from gateway.contracts.targets import SourceState
 from gateway.fleet.condition import Condition
 from gateway.fleet.hedges import Hedges
 from gateway.fleet.retries import Retries
 from gateway.fleet.slots import Slot
+from gateway.fleet.target_sources import TargetSources
 from gateway.settings import RetrySettings
 from gateway.upstream import HeaderBlock, Origin, Timeouts
 
@@ -47,7 +49,7 @@ class Member(Struct, frozen=True, eq=False):
 
 
 class Pool:
-    """The replicas that serve one model; without `hedges` no late one is hedged."""
+    """The replicas that serve one model; without `hedges` no late one is hedged. It may have none until they are found."""
 
     def __init__(
         self,
@@ -62,7 +64,9 @@ class Pool:
         self.hedges = hedges
         self.members = tuple(members)
         self.max_attempts = max_attempts
-        self.operations = frozenset(operation for member in self.members for operation in member.replica.operations)
+        found = frozenset(operation for member in self.members for operation in member.replica.operations)
+        # As long as no replica is known, nobody knows what they cannot do.
+        self.operations = found if self.members else frozenset(Operation)
         self._by_replica = {id(member.replica): member for member in self.members}
 
     def able(self, operation: Operation) -> list[Replica]:
@@ -123,6 +127,8 @@ class Pool:
 
     def why_unavailable(self, operation: Operation) -> str:
         """One line for people: why `available` is empty. Holds no address."""
+        if not self.members:
+            return f"no replica of {self.model.name} has been found yet"
         able = self.able(operation)
         ready = [replica for replica in able if replica.state is ReplicaState.READY]
         if ready and any(replica.in_flight < replica.max_concurrent for replica in ready):
@@ -138,6 +144,8 @@ class Pool:
 
     def not_ready_reasons(self) -> list[str] | None:
         """None if one replica is ready; else a line per replica."""
+        if not self.members:
+            return ["starting: no replica has been found yet"]
         if any(member.replica.state is ReplicaState.READY for member in self.members):
             return None
         return [
@@ -151,17 +159,27 @@ class PooledFleet:
 
     Args:
         drained: names of replicas that somebody drained; kept up to date, and shared by one configuration and the next.
+        sources: where the replicas were found that the configuration does not name.
     """
 
     def __init__(
-        self, pools: Sequence[Pool], launched: Sequence[LaunchedReplica], drained: set[str] | None = None
+        self,
+        pools: Sequence[Pool],
+        launched: Sequence[LaunchedReplica],
+        drained: set[str] | None = None,
+        sources: TargetSources | None = None,
     ) -> None:
         self.pools = tuple(pools)
+        self.sources = sources if sources is not None else TargetSources(())
         self._launched = tuple(launched)
         self._drained = drained if drained is not None else set()
         self._changed = asyncio.Event()
         self._unsettled = asyncio.Event()
+        self._pools = {id(member.replica): pool for pool in self.pools for member in pool.members}
         self._conditions = {id(member.replica): member.condition for member in self.members()}
+        self._salting = {
+            id(member.replica): member.backend for member in self.members() if isinstance(member.backend, Salting)
+        }
         for condition in self._conditions.values():
             condition.watchers.add(self)
             condition.drain(drained=condition.replica.name in self._drained)
@@ -178,9 +196,33 @@ class PooledFleet:
         """Those that the gateway starts itself."""
         return self._launched
 
+    def target_sources(self) -> Sequence[SourceState]:
+        """The sources of targets, and how each is now."""
+        return self.sources.states()
+
+    def part(self, successor: PooledFleet) -> None:
+        """Place no more calls on replicas that the successor does not have; what runs there may end.
+
+        Calls that wait here for a place go to those that stay. Where none stays they have nowhere else to go.
+        """
+        stay = {id(replica) for replica in successor.replicas()}
+        for pool in self.pools:
+            if any(id(member.replica) in stay for member in pool.members):
+                for member in pool.members:
+                    if id(member.replica) not in stay:
+                        member.condition.drain(drained=True)
+
     def report(self, replica: Replica, state: ReplicaState, reason: str = "") -> None:
-        """Say what was found of a replica; a change of its state wakes whoever waits for one."""
-        self._conditions[id(replica)].report(state, reason)
+        """Say what was found of a replica; a change of its state wakes whoever waits for one.
+
+        One whose engine was started again is given calls slowly, unless too few others would serve meanwhile.
+        """
+        condition = self._conditions[id(replica)]
+        if condition.report(state, reason):
+            pool = self._pools[id(replica)]
+            member = pool.member(replica)
+            if member is not None and pool.may_eject(member):
+                condition.start_slowly(time.monotonic())
 
     def drain(self, replica: Replica) -> None:
         """Place no more calls there; what runs may end. It holds by the replica's name, until it is resumed."""
@@ -191,6 +233,11 @@ class PooledFleet:
         """Place calls there again."""
         self._drained.discard(replica.name)
         self._conditions[id(replica)].drain(drained=False)
+
+    def cache_salt(self, call: Call, replica: Replica) -> str | None:
+        """What keeps the call's tenant out of others' caches there; None for nothing."""
+        backend = self._salting.get(id(replica))
+        return backend.cache_salt(call) if backend is not None else None
 
     def changed(self) -> None:
         """A replica's state has changed; see `Watcher`."""

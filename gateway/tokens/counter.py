@@ -6,16 +6,20 @@ import asyncio
 import math
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
 from gateway.contracts.call import Call, Operation, Outcome
 from gateway.tokens.calibration import Line, Mean, Ratio
-from gateway.tokens.prompts import Unreadable, choices, prompt_bytes, read
+from gateway.tokens.prompts import Conversation, Texts, Unreadable, choices, prompt_bytes, read
 from gateway.tokens.tokenizer import PromptTokenizer, Unusable, load
 
 log = structlog.get_logger("moegate.tokens")
+
+T = TypeVar("T")
 
 # A longer prompt would keep the event loop from the others for a millisecond and more.
 INLINE_BYTES = 2_048
@@ -23,6 +27,9 @@ INLINE_BYTES = 2_048
 MOST_EXACT_BYTES = 1_048_576
 # Long prompts that may be counted at once; the next is estimated rather than made to wait.
 THREADS = 2
+
+Work = Callable[[PromptTokenizer, Conversation | Texts], T]
+"""What is done with a prompt that was decoded."""
 
 TYPICAL_TOKENS = 512
 TOKENS_A_SECOND = 20.0
@@ -55,22 +62,29 @@ class LearnedCounter:
 
     async def exact(self, call: Call) -> int | None:
         """Tokens of the prompt by the model's own tokenizer and chat template; None where that cannot be said."""
+        return await self._read(call, MOST_EXACT_BYTES, PromptTokenizer.count)
+
+    async def ids(self, call: Call, most_bytes: int) -> list[int] | None:
+        """The prompt's tokens; None where they cannot be said, or not within so many bytes."""
+        return await self._read(call, min(most_bytes, MOST_EXACT_BYTES), PromptTokenizer.ids)
+
+    async def _read(self, call: Call, most_bytes: int, work: Work[T]) -> T | None:
         folder = call.model.tokenizer
         if folder is None:
             return None
         length = prompt_bytes(call)
-        if length > MOST_EXACT_BYTES:
+        if length > most_bytes:
             return None
         tokenizer = await self._tokenizer(folder)
         if tokenizer is None:
             return None
         if length <= INLINE_BYTES:
-            return _count(tokenizer, call)
+            return _worked(tokenizer, call, work)
         if not self._threads.acquire(blocking=False):
             return None
         # Shielded: what was begun in a thread goes on there, and gives its place back itself.
         loop = asyncio.get_running_loop()
-        return await asyncio.shield(loop.run_in_executor(None, self._count_in_thread, tokenizer, call))
+        return await asyncio.shield(loop.run_in_executor(None, self._work_in_thread, tokenizer, call, work))
 
     def produced(self, call: Call, backend: str, events: int) -> int:
         """Tokens in `events` relayed events of an answer that was cut short."""
@@ -135,16 +149,16 @@ class LearnedCounter:
             found = self._tokenizers[folder] = asyncio.ensure_future(loop.run_in_executor(None, _loaded, folder))
         return await asyncio.shield(found)
 
-    def _count_in_thread(self, tokenizer: PromptTokenizer, call: Call) -> int | None:
+    def _work_in_thread(self, tokenizer: PromptTokenizer, call: Call, work: Work[T]) -> T | None:
         try:
-            return _count(tokenizer, call)
+            return _worked(tokenizer, call, work)
         finally:
             self._threads.release()
 
 
-def _count(tokenizer: PromptTokenizer, call: Call) -> int | None:
+def _worked(tokenizer: PromptTokenizer, call: Call, work: Work[T]) -> T | None:
     try:
-        return tokenizer.count(read(call))
+        return work(tokenizer, read(call))
     except Unreadable:
         return None
 

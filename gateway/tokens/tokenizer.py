@@ -35,8 +35,20 @@ class PromptTokenizer:
         """
         if isinstance(prompt, Texts):
             return prompt.ids + sum(len(self._tokenizer.encode(text).ids) for text in prompt.texts)
+        return len(self.ids(prompt))
+
+    def ids(self, prompt: Conversation | Texts) -> list[int]:
+        """The tokens of a prompt.
+
+        Raises:
+            Unreadable: the template cannot render it, or it is not one text.
+        """
+        if isinstance(prompt, Texts):
+            if prompt.ids or len(prompt.texts) != 1:
+                raise Unreadable("it is no single text")
+            return list(self._tokenizer.encode(prompt.texts[0]).ids)
         # The template writes the special tokens itself.
-        return len(self._tokenizer.encode(self.render(prompt), add_special_tokens=False).ids)
+        return list(self._tokenizer.encode(self.render(prompt), add_special_tokens=False).ids)
 
     def render(self, conversation: Conversation) -> str:
         """A conversation as the model reads it, up to where it shall speak.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import structlog
@@ -11,7 +11,7 @@ from litestar import Request, get, post
 from litestar.params import PathParameter
 from msgspec import Struct
 
-from gateway import Fleet, Principal, Replica, Scope
+from gateway import Fleet, Principal, Replica, Scope, SourceState
 from gateway.errors import ClientError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class ReplicaView(Struct, frozen=True):
     Attributes:
         since_seconds: how long it has been in this state; null while it is in its first.
         slots: calls that it may have in flight at this moment, of `max_concurrent`.
+        weight, tier, labels: as the configuration says, or whoever found it.
     """
 
     name: str
@@ -52,12 +53,21 @@ class ReplicaView(Struct, frozen=True):
     in_flight: int
     slots: int
     max_concurrent: int
+    weight: float
+    tier: int
+    labels: Mapping[str, str]
 
 
 class ReplicaList(Struct, frozen=True):
     """All replicas, in the order of the configuration."""
 
     data: list[ReplicaView]
+
+
+class SourceList(Struct, frozen=True):
+    """All sources of targets, in the order of the configuration."""
+
+    data: list[SourceState]
 
 
 class ReplicaRoutes:
@@ -68,7 +78,12 @@ class ReplicaRoutes:
 
     @property
     def handlers(self) -> Sequence[ControllerRouterHandler]:
-        """All routes, under `/admin/v1/replicas`."""
+        """All routes: `/admin/v1/replicas` and what is under it, and `/admin/v1/targets`."""
+
+        @get("/admin/v1/targets", opt=READ, name="targets_list", tags=["replicas"])
+        async def list_sources() -> SourceList:
+            """List the sources of targets of every model, and how each is."""
+            return SourceList(list(self._fleet.target_sources()))
 
         @get("/admin/v1/replicas", opt=READ, name="replicas_list", tags=["replicas"])
         async def list_replicas() -> ReplicaList:
@@ -92,7 +107,7 @@ class ReplicaRoutes:
             (self._fleet.drain if verb == "drain" else self._fleet.resume)(replica)
             return view(replica)
 
-        return [list_replicas, show_replica, drain_or_resume]
+        return [list_sources, list_replicas, show_replica, drain_or_resume]
 
     def _find(self, name: str) -> Replica:
         for replica in self._fleet.replicas():
@@ -115,4 +130,7 @@ def view(replica: Replica) -> ReplicaView:
         in_flight=replica.in_flight,
         slots=replica.slots,
         max_concurrent=replica.max_concurrent,
+        weight=replica.weight,
+        tier=replica.tier,
+        labels=replica.labels,
     )

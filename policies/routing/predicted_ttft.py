@@ -56,7 +56,7 @@ class PredictedTtft:
             order = sorted(range(count), key=lambda at: 0.0 if seconds[at] <= deadline else seconds[at])
         else:
             order = self._soonest(replicas, seconds)
-        return Ranking([replicas[at] for at in order], [seconds[at] for at in order], "seconds")
+        return Ranking(list(map(replicas.__getitem__, order)), list(map(seconds.__getitem__, order)), "seconds")
 
     def _soonest(self, replicas: Sequence[Replica], seconds: list[float]) -> list[int]:
         self._turn += 1

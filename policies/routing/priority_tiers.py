@@ -15,12 +15,12 @@ Tier = Annotated[list[str], Meta(min_length=1)]
 
 
 class PriorityTiersSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Names of replicas or of backends, best tier first; what stands in none is in one more, the last.
+    """Names of replicas or of backends, best tier first; what stands in none comes after them, by the replica's own `tier`.
 
     `saturated_share` is the share of a replica's slots from which on those of the next tier are preferred to it.
     """
 
-    tiers: Annotated[list[Tier], Meta(min_length=1)]
+    tiers: list[Tier] = []
     saturated_share: Annotated[float, Meta(gt=0, le=1)] = 1.0
 
 
@@ -30,19 +30,21 @@ class PriorityTiers:
     def __init__(self, settings: PriorityTiersSettings) -> None:
         self._last = len(settings.tiers)
         places = {name: place for place, tier in enumerate(settings.tiers) for name in tier}
-        self._places = ByReplica(places, self._last)
+        self._places: ByReplica[int | None] = ByReplica(places, None)
         self._saturated_share = settings.saturated_share
 
     def rank(self, call: Call, replicas: Sequence[Replica]) -> Sequence[Replica] | Ranking:  # noqa: ARG002 - any call alike
         """Order by tier."""
         if len(replicas) <= 1:
             return replicas
-        after, share = self._last + 1, self._saturated_share
-        tiers = [
-            self._places.of(each) + (after if _load(each) >= share * each.max_concurrent else 0) for each in replicas
-        ]
+        share = self._saturated_share
+        tiers = [(_load(each) >= share * each.max_concurrent, self._tier(each)) for each in replicas]
         order = sorted(range(len(replicas)), key=tiers.__getitem__)
-        return Ranking([replicas[at] for at in order], [float(tiers[at] % after + 1) for at in order], "tier")
+        return Ranking([replicas[at] for at in order], [float(tiers[at][1] + 1) for at in order], "tier")
+
+    def _tier(self, replica: Replica) -> int:
+        place = self._places.of(replica)
+        return self._last + replica.tier if place is None else place
 
 
 def _load(replica: Replica) -> int:

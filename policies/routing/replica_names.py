@@ -27,11 +27,13 @@ class ByReplica(Generic[T]):
 
 
 def check_names(names: Iterable[str], context: BuildContext, setting: str) -> None:
-    """Refuse names that are neither a replica's nor a backend's of any.
+    """Refuse names that are neither a replica's nor a backend's of any; but not where some are still to be found.
 
     Raises:
         ConfigError: with one problem for each, and what may have been meant.
     """
+    if context.fleet.target_sources():
+        return
     known = sorted({name for replica in context.fleet.replicas() for name in (replica.name, replica.backend)})
     problems = [f"{setting}: {_unknown(name, known)}" for name in dict.fromkeys(names) if name not in known]
     if problems:

@@ -16,23 +16,24 @@ Weight = Annotated[float, Meta(ge=0, le=1_000_000)]
 
 
 class WeightedSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Weights by the name of a replica or of a backend; 1 where none is given. One of weight 0 is a last resort."""
+    """Weights by the name of a replica or of a backend; where none is given, the replica's own. 0 is a last resort."""
 
-    weights: dict[str, Weight]
+    weights: dict[str, Weight] = {}
 
 
 class Weighted:
     """The policy: an order drawn by weight, as if one replica after the other were drawn from those that are left."""
 
     def __init__(self, settings: WeightedSettings, chance: random.Random) -> None:
-        self._weights = ByReplica(settings.weights, 1.0)
+        self._weights: ByReplica[float | None] = ByReplica(settings.weights, None)
         self._chance = chance
 
     def rank(self, call: Call, replicas: Sequence[Replica]) -> Sequence[Replica] | Ranking:  # noqa: ARG002 - any call alike
         """Draw an order; each replica is first in proportion to its weight."""
         if len(replicas) <= 1:
             return replicas
-        weights = [self._weights.of(replica) for replica in replicas]
+        said = [self._weights.of(replica) for replica in replicas]
+        weights = [each.weight if own is None else own for own, each in zip(said, replicas, strict=True)]
         # The smallest of exponentially distributed numbers is each one's in proportion to its rate.
         drawn = [-math.log(1.0 - self._chance.random()) / weight if weight else math.inf for weight in weights]
         order = sorted(range(len(replicas)), key=drawn.__getitem__)

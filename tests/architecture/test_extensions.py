@@ -16,7 +16,7 @@ from gateway import Backend, BuildContext, hookspecs
 from gateway.contracts.backend import LaunchSettings
 from gateway.plugin_manager import BUILT_INS
 from gateway.registry import Kind, Registered, Registry
-from gateway.settings import Settings
+from gateway.settings import Settings, SourceSettings
 from tests.architecture.sources import files, functions, module_of, package_files, strings, text, tree
 
 HOOKS = sorted(name for name in vars(hookspecs) if name.startswith("moegate_"))
@@ -72,7 +72,12 @@ def settings_types(wanted: Any) -> Iterator[type[Struct]]:
 
 def all_settings() -> dict[str, type[Struct]]:
     """Every type that a part of the configuration is read into, by its name."""
-    roots: list[type[Struct]] = [Settings, LaunchSettings, *(entry.extension.settings for entry in REGISTERED)]
+    roots: list[type[Struct]] = [
+        Settings,
+        SourceSettings,
+        LaunchSettings,
+        *(entry.extension.settings for entry in REGISTERED),
+    ]
     context: Any = BuildContext
     for entry in REGISTERED:
         if entry.kind is Kind.BACKEND:
@@ -135,6 +140,7 @@ def test_seconds_bytes_and_ports_say_so_in_their_names() -> None:
         "max_connections",
         "max_connections_per_client",
         "max_queued",
+        "max_targets",
         "models",
         "most_blocks",
         "operations",
@@ -142,8 +148,11 @@ def test_seconds_bytes_and_ports_say_so_in_their_names() -> None:
         "per_key",
         "per_tenant",
         "sample",
+        "share",
         "threads",
+        "tier",
         "waiting",
+        "weight",
         "weights",
     }
 
@@ -153,6 +162,8 @@ def test_an_extension_s_module_is_named_after_it(entry: Registered) -> None:
     module = entry.plugin.removesuffix(".plugin").rpartition(".")[2]
     if entry.kind is Kind.STORE:  # named after the schemes of its URLs, of which there may be several
         assert module.endswith("_store")
+    elif entry.kind is Kind.TARGET_SOURCE:
+        assert module == f"discovery_{entry.extension.name}"
     else:
         assert module == entry.extension.name
 

@@ -61,10 +61,12 @@ LIBRARIES = {
         "gateway/cli/opening.py",
         "gateway/composition/runtime.py",
         "gateway/fleet/health.py",
+        "plugins/discovery_kubernetes/api.py",
         "plugins/engine_verify/",
         "plugins/oidc/",
         "policies/attribution/model_licence/evidence.py",
     },
+    "dns": {"plugins/discovery_dns/source.py"},
     "litestar": {
         "gateway/composition/runtime.py",
         "gateway/http/",

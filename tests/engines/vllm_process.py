@@ -6,9 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 import pytest
@@ -68,15 +69,17 @@ class VllmServer:
 
 
 @contextmanager
-def vllm_server(model: Path, folder: Path) -> Iterator[VllmServer]:
-    """A vLLM that serves a model as `kimi-k2`."""
+def vllm_server(
+    model: Path, folder: Path, *, flags: Sequence[str] = (), environment: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[VllmServer]:
+    """A vLLM that serves a model as `kimi-k2`, with flags that come after the usual ones, and more environment."""
     port = free_port()
     command = [vllm_python(), "-m", "vllm.entrypoints.openai.api_server", f"--model={model}", f"--port={port}"]
-    command += ["--served-model-name=kimi-k2", f"--max-model-len={CONTEXT_LENGTH}", *FLAGS.split()]
+    command += ["--served-model-name=kimi-k2", f"--max-model-len={CONTEXT_LENGTH}", *FLAGS.split(), *flags]
     with (folder / "vllm.log").open("wb") as log:
         process = subprocess.Popen(
             command,
-            env={**os.environ, **ENVIRONMENT},
+            env={**os.environ, **ENVIRONMENT, **environment},
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=log,

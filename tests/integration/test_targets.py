@@ -17,6 +17,7 @@ from tests.integration.wire import Wire
 from tests.support.gateway_process import GatewayProcess, gateway_process, poll
 
 KEY = generate_key()
+FILE = {"use": "file", "path": "targets.yaml"}
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def running(world: World, tmp_path: Path) -> Iterator[GatewayProcess]:
     world.a.reset()
     world.b.reset()
     write(tmp_path, [replica("a", world.a)])
-    settings = config(model("kimi-k2", targets="targets.yaml"), keys={"x": KEY})
+    settings = config(model("kimi-k2", targets=[FILE]), keys={"x": KEY})
     settings["policies"]["routing"] = []
     with gateway_process(settings, tmp_path) as gateway:
         yield gateway
@@ -59,8 +60,7 @@ def test_they_come_and_go(running: GatewayProcess, world: World) -> None:
 
 def test_a_broken_file_changes_nothing_until_it_is_mended(running: GatewayProcess, world: World) -> None:
     write(running.folder, {"not": "a list"})
-    running.wait_log("reload refused, the old configuration stays")
-    assert "targets.yaml: must be a list of replicas" in running.log
+    running.wait_log("targets.yaml: must be a list of replicas")
     assert served_by(running) == "a"
     write(running.folder, [replica("b", world.b)])
     poll(lambda: served_by(running) == "b", "the mended file is served")

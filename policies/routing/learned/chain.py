@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec import Raw, Struct
+from collections.abc import Sequence
+
+from msgspec import Struct
 
 from gateway import Call, Operation
 
@@ -19,6 +21,7 @@ _GRID = tuple(
 LAST_MESSAGES = 8
 _FARTHEST_BYTES = 65_536
 _KEY = b'"role"'
+_END = -1
 
 # Of each operation, what stands before the conversation in the prompt, and the conversation.
 _PARTS: dict[Operation, tuple[tuple[str, ...], str]] = {
@@ -40,8 +43,8 @@ class Chain(Struct, frozen=True):
         size: bytes of the whole prompt.
     """
 
-    links: tuple[tuple[int, int], ...]
-    ends: tuple[tuple[int, int], ...]
+    links: Sequence[tuple[int, int]]
+    ends: Sequence[tuple[int, int]]
     size: int
 
 
@@ -53,46 +56,47 @@ def chain(call: Call, owner: str) -> Chain:
     """
     heads, name = _PARTS[call.operation]
     fields = call.fields
-    head = [_bytes(fields.get(each)) for each in heads]
-    body = _bytes(fields.get(name))
+    head = [bytes(fields[each]) for each in heads if each in fields]
+    body = bytes(fields[name]) if name in fields else b""
     before = sum(map(len, head))
     link = hash((call.model.name, owner, *head))
-    links = [(link, before)] if before else []
-    places = []
-    start = 0
-    size = len(body)
+    # Every place of the grid that lies in the body, after its beginning.
+    links = [(link, before)]
+    start, size = 0, len(body)
     for place in _GRID:
         if place >= size:  # the last bytes are brackets that close the list; a longer prompt goes on otherwise
             break
         link = hash((link, body[start:place]))
         links.append((link, before + place))
-        places.append((place, link))
         start = place
-    root = hash((call.model.name, owner, *head))
-    return Chain(tuple(links), tuple(_ends(body, places, root, before)), before + size)
+    ends = _ends(body, links, before)
+    if not before:
+        del links[0]
+    return Chain(links, ends, before + size)
 
 
-def _ends(body: bytes, places: list[tuple[int, int]], root: int, before: int) -> list[tuple[int, int]]:
+def _ends(body: bytes, links: list[tuple[int, int]], before: int) -> list[tuple[int, int]]:
     """The ends of the last messages, each linked to the last place of the grid before it."""
     at = len(body.rstrip(b"] \t\r\n"))
     if at == len(body) or at == 0:  # no list: a text, which ends with its quote
         at = max(len(body) - 1, 0)
     found: list[tuple[int, int]] = []
     farthest = max(at - _FARTHEST_BYTES, 0)
-    grid = len(places)
+    grid = len(links) - 1
+    link, start = links[grid]
+    start -= before
     for _ in range(LAST_MESSAGES):
         if not 0 < at <= STEPS[-1][0]:
             break
-        while grid and places[grid - 1][0] >= at:
+        while grid and start >= at:
             grid -= 1
-        start, link = places[grid - 1] if grid else (0, root)
-        found.append((hash((link, body[start:at], "end")), before + at))
+            link, start = links[grid]
+            start -= before
+        found.append((hash((link, _END, body[start:at])), before + at))
         key = body.rfind(_KEY, farthest, at)
+        if key <= 0:
+            break
         # The message that this key belongs to begins with it more often than not; the one before ends at a brace.
-        at = body.rfind(b"}", max(key - 32, 0), key) + 1 if key > 0 else 0
+        at = body.rfind(b"}", key - 32 if key > 32 else 0, key) + 1  # noqa: PLR2004
     found.reverse()
     return found
-
-
-def _bytes(raw: Raw | None) -> bytes:
-    return bytes(raw) if raw is not None else b""

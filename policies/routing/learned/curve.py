@@ -77,11 +77,12 @@ class Curve:
             self._fit(place)
 
     def _fit(self, place: int) -> None:
-        slope = self.slope
+        slope, bases = self.slope, self.bases
         base = self._seconds[place] - slope * self._tokens[place]
         for each in self._told[place]:
             # Never so far below that the shortest prompt of a class would be there before it was sent.
-            self.bases[each] = max(base, slope * _LEAST_BASES[each])
+            least = slope * _LEAST_BASES[each]
+            bases[each] = max(base, least)
 
 
 class Rate:

@@ -11,6 +11,9 @@ from gateway import AttemptEnd, AttemptWatch, BuildContext, Call, Replica, Token
 from policies.routing.learned.curve import NEWEST_WEIGHT, class_of
 from policies.routing.learned.standing import Standing
 
+# So many are sooner sought than compared with those that were asked about last.
+FEW = 4
+
 # More names than that have come and gone: the oldest are forgotten.
 MOST_REPLICAS = 4_096
 
@@ -46,6 +49,8 @@ class Pace:
         self._slot_seconds = 0.0
         self._unseen: deque[_Watch] = deque()
         self._counted: tuple[Call | None, int] = (None, 0)
+        self._asked: list[Replica] = []
+        self._answers: list[Standing] = []
 
     def prompt_tokens(self, call: Call) -> int:
         """The counter's estimate, remembered for the call that was asked about last."""
@@ -71,27 +76,29 @@ class Pace:
 
         `shares` says how much of the prompt each of them need not read, 0 to 1.
         """
-        now, standings = self.clock(), self._standings
+        now = self.clock()
         if self._unseen:
             self._expire(now)
         place = class_of(tokens)
-        found = []
-        for replica in replicas:
-            standing = standings.get(replica) or self._begin(replica)
+        standings = self._of(replicas)
+        found = [each.bases[place] + (each.backlog + tokens) * each.slope for each in standings]
+        for at, standing in enumerate(standings):
+            replica = standing.replica
+            in_flight = replica.in_flight
             if standing.load is not replica.load:
-                standing.take_report(replica.in_flight)
-            curve, in_flight = standing.curve, replica.in_flight
-            seconds = curve.bases[place] + (standing.backlog + tokens) * curve.slope
+                standing.take_report(in_flight)
+                found[at] = standing.bases[place] + (standing.backlog + tokens) * standing.slope
             if in_flight >= standing.room:  # a slot has to come free first
-                seconds += (in_flight - standing.room + 1) * standing.turn_seconds
+                found[at] += (in_flight - standing.room + 1) * standing.turn_seconds
             elif not in_flight and now > standing.believed_until:
-                seconds *= standing.belief(now)
-            found.append(seconds)
+                found[at] *= standing.belief(now)
         for at, share in enumerate(shares):
             if share:
-                curve = standings[replicas[at]].curve
+                standing = standings[at]
                 unread = int(tokens * (1.0 - share))
-                found[at] += curve.bases[class_of(unread)] - curve.bases[place] - (tokens - unread) * curve.slope
+                found[at] += (
+                    standing.bases[class_of(unread)] - standing.bases[place] - (tokens - unread) * standing.slope
+                )
         return found
 
     def loads(self, replicas: Sequence[Replica], prompt_tokens: int) -> list[float]:
@@ -100,14 +107,13 @@ class Pace:
         One of which nothing is learnt yet is taken to do for each of its slots what the others do on average; if nothing is
         learnt of any, for each slot one token. One whose slots others have taken comes after all that have room.
         """
-        now, standings = self.clock(), self._standings
+        now = self.clock()
         place = class_of(prompt_tokens)
         found: list[float] = []
         unknown: list[int] = []
         full: list[int] = []
         rate_sum, slots_sum = 0.0, 0
-        for at, replica in enumerate(replicas):
-            standing = standings.get(replica) or self._begin(replica)
+        for at, (replica, standing) in enumerate(zip(replicas, self._of(replicas), strict=True)):
             if standing.load is not replica.load:
                 standing.take_report(replica.in_flight)
             in_flight, rate = replica.in_flight, standing.rate.rates[place]
@@ -158,8 +164,20 @@ class Pace:
         for unknown in self._unknown.values():
             self._hope(unknown)
 
+    def _of(self, replicas: Sequence[Replica]) -> list[Standing]:
+        """Theirs; one call after another asks about the same ones, so the last answer is kept."""
+        if len(replicas) <= FEW:
+            standings = self._standings
+            return [standings.get(replica) or self._begin(replica) for replica in replicas]
+        if replicas != self._asked:
+            standings = self._standings
+            answers = [standings.get(replica) or self._begin(replica) for replica in replicas]
+            self._asked, self._answers = list(replicas), answers
+        return self._answers
+
     def _begin(self, replica: Replica) -> Standing:
         if len(self._standings) >= MOST_REPLICAS:
+            self._asked = []
             forgotten = next(iter(self._standings))
             self._standings.pop(forgotten)
             self._unknown.pop(forgotten, None)
@@ -169,7 +187,7 @@ class Pace:
 
     def _hope(self, unknown: Standing) -> None:
         if self._slot_seconds:
-            unknown.curve.expect(self._slot_seconds / (HOPED_FACTOR * unknown.replica.max_concurrent))
+            unknown.expect(self._slot_seconds / (HOPED_FACTOR * unknown.replica.max_concurrent))
 
     def _expire(self, now: float) -> None:
         """Take prompts for read whose time is over; not all that could be, for it goes by the order of their sending."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
-from gateway import AttemptEnd, AttemptWatch, Call, Replica
+from gateway import AttemptEnd, AttemptWatch, Call, Replica, RoutingObserver
 from policies.routing.learned.chain import Chain, chain
 
 # Each restart of a replica uses up a bit; after so many all is forgotten and counting begins anew.
@@ -13,6 +14,9 @@ MOST_BITS = 512
 # How much an engine's word on what it had cached changes how far we believe that it has what it was sent.
 NEWEST_WEIGHT = 0.1
 LEAST_TRUST = 0.05
+
+# So many are sooner sought in a list than in a set that has to be made of it.
+FEW = 2
 
 Matches = list[tuple[int, int]]
 """Bytes of a prompt's beginning and the bits of those that hold it. Who holds more stands in what holds less, too."""
@@ -64,18 +68,24 @@ class Prefixes:
             self._matched = call, found
         return found
 
-    def longer(self, call: Call, first: Replica) -> list[Replica]:
-        """The replicas that hold more of the prompt than this one."""
+    @property
+    def observers(self) -> Sequence[RoutingObserver]:
+        """Itself."""
+        return (self,)
+
+    def longer(self, call: Call, first: Replica, replicas: Sequence[Replica]) -> list[Replica]:
+        """Those of the replicas that hold more of the prompt than this one."""
         ours, more = self._bit(first), 0
         for _, holding in self.match(call):
             if holding & ours:
                 break
             more |= holding
         found = []
+        candidates = replicas if more.bit_count() <= FEW else set(replicas)
         while more:
             holder = self._by_bit.get(more & -more)
             more &= more - 1
-            if holder is not None and holder.changed_at == holder.replica.changed_at:
+            if holder is not None and holder.changed_at == holder.replica.changed_at and holder.replica in candidates:
                 found.append(holder.replica)
         return found
 

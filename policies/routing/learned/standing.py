@@ -22,6 +22,7 @@ class Standing:
     Attributes:
         load: the report that was taken in last.
         others: calls that others than this gateway had there at that time.
+        bases, slope: the curve's, where they are found sooner.
         room: calls of ours beyond which one has to wait for a slot.
         backlog: tokens of prompts that it has to read before it begins with a new one, those of others included.
         turn_seconds: how often a slot comes free when all are taken.
@@ -29,8 +30,8 @@ class Standing:
     """
 
     __slots__ = (
-        "_call_seconds", "_others_backlog", "_prompt_tokens", "backlog", "believed_until", "curve", "load", "others", "rate",
-        "replica", "room", "turn_seconds",
+        "_call_seconds", "_others_backlog", "_prompt_tokens", "backlog", "bases", "believed_until", "curve", "load", "others",
+        "rate", "replica", "room", "slope", "turn_seconds",
     )  # fmt: skip
 
     def __init__(self, replica: Replica, now: float) -> None:
@@ -40,6 +41,7 @@ class Standing:
         self.room = replica.max_concurrent
         self.backlog = 0
         self.curve = Curve(1.0 / (PRIOR_TOKENS_A_SLOT * replica.max_concurrent))
+        self.bases, self.slope = self.curve.bases, self.curve.slope
         self.rate = Rate()
         self.believed_until = now + BELIEVED_SECONDS
         self.turn_seconds = PRIOR_CALL_SECONDS / replica.max_concurrent
@@ -62,6 +64,7 @@ class Standing:
     def learn_first(self, own: int, work: int, seconds: float, now: float) -> None:
         """A prompt of so many tokens, and so many to be read with what was before it, took so long to its first event."""
         self.curve.learn(own, work, seconds)
+        self.slope = self.curve.slope
         self.believed_until = now + BELIEVED_SECONDS
 
     def learn_call(self, prompt: int, made: int, seconds: float, calls: float) -> None:
@@ -70,6 +73,11 @@ class Standing:
         self.turn_seconds = self._call_seconds / self.replica.max_concurrent
         self._prompt_tokens += NEWEST_WEIGHT * (prompt - self._prompt_tokens)
         self.rate.learn(prompt, (prompt + made) * calls, seconds)
+
+    def expect(self, slope: float) -> None:
+        """Begin from another slope; only where nothing was learnt yet."""
+        self.curve.expect(slope)
+        self.slope = slope
 
     def belief(self, now: float) -> float:
         """How far what was learnt is to be believed, 0 to 1, where nothing has been for a while."""

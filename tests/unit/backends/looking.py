@@ -10,7 +10,7 @@ from backends.openai_compatible import OpenAICompatible
 from gateway import Probe
 from tests.unit.builders import make_replica
 
-Answer = int | str | bytes | dict[str, Any] | Exception
+Answer = int | str | bytes | dict[str, Any] | httpx.Response | Exception
 
 
 async def probe(backend: OpenAICompatible, pages: dict[str, Answer], **replica: Any) -> tuple[Probe, list[str]]:
@@ -23,6 +23,8 @@ async def probe(backend: OpenAICompatible, pages: dict[str, Answer], **replica: 
         answer = pages.get(path, 404)
         if isinstance(answer, Exception):
             raise answer
+        if isinstance(answer, httpx.Response):
+            return answer
         if isinstance(answer, int):
             return httpx.Response(answer)
         if isinstance(answer, dict):

@@ -25,6 +25,7 @@ llamacpp:requests_processing 2
 llamacpp:requests_deferred 1
 """
 SLOTS = json.dumps([{"id": 0, "is_processing": True, "prompt": "secret"}, {"id": 1, "is_processing": False}])
+LOADING = httpx.Response(503, content=b'{"error":{"message":"Loading model","type":"unavailable_error","code":503}}')
 
 
 # Asking it
@@ -111,10 +112,19 @@ async def test_its_load_comes_from_its_metrics_or_else_from_its_slots(
 
 
 @pytest.mark.parametrize(
-    ("health", "state"), [(503, ReplicaState.STARTING), (httpx.ConnectError("no"), ReplicaState.UNREACHABLE)]
+    ("health", "before", "state"),
+    [
+        (LOADING, ReplicaState.STARTING, ReplicaState.STARTING),
+        (LOADING, ReplicaState.READY, ReplicaState.STARTING),  # it was started again since
+        (503, ReplicaState.STARTING, ReplicaState.STARTING),
+        (503, ReplicaState.READY, ReplicaState.UNREACHABLE),
+        (httpx.ConnectError("no"), ReplicaState.READY, ReplicaState.UNREACHABLE),
+    ],
 )
-async def test_it_is_starting_while_it_loads_the_model(health: Answer, state: ReplicaState) -> None:
-    found, asked = await probe(ENGINE, {"/health": health})
+async def test_it_is_starting_while_it_loads_the_model(
+    health: Answer, before: ReplicaState, state: ReplicaState
+) -> None:
+    found, asked = await probe(ENGINE, {"/health": health}, state=before)
     assert (found.state, asked) == (state, ["/health"])
 
 
@@ -122,8 +132,7 @@ async def test_it_is_starting_while_it_loads_the_model(health: Answer, state: Re
 
 
 def test_a_model_that_is_still_loading_is_tried_elsewhere() -> None:
-    body = b'{"error":{"message":"Loading model","type":"unavailable_error","code":503}}'
-    assert isinstance(ENGINE.read_error(503, body), UpstreamOverloaded)
+    assert isinstance(ENGINE.read_error(503, LOADING.content), UpstreamOverloaded)
 
 
 def test_a_prompt_that_does_not_fit_is_known_by_its_type() -> None:

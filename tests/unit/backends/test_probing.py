@@ -17,7 +17,7 @@ BACKEND = OpenAICompatible()
     ("answer", "state"),
     [
         (200, ReplicaState.READY),
-        (503, ReplicaState.STARTING),
+        (503, ReplicaState.UNREACHABLE),
         (401, ReplicaState.UNREACHABLE),
         (404, ReplicaState.UNREACHABLE),
         (500, ReplicaState.UNREACHABLE),
@@ -33,6 +33,12 @@ async def test_a_probe_never_raises_and_names_no_address(answer: Answer, state: 
     assert asked == ["/base/v1/models"]
     assert bool(found.reason) is (state is not ReplicaState.READY)
     assert "engine:8000" not in found.reason
+
+
+async def test_one_that_has_not_been_ready_yet_may_take_its_time() -> None:
+    for state in (ReplicaState.STARTING, ReplicaState.UNREACHABLE):
+        found, _ = await probe(BACKEND, {"/v1/models": 503}, state=state)
+        assert found.state is ReplicaState.STARTING
 
 
 # Pages of metrics

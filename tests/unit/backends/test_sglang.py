@@ -39,15 +39,19 @@ async def test_it_tells_of_its_readiness_without_generating() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "state"),
+    ("answer", "before", "state"),
     [
-        (503, ReplicaState.STARTING),
-        (500, ReplicaState.UNREACHABLE),
-        (httpx.ConnectError("no"), ReplicaState.UNREACHABLE),
+        (503, ReplicaState.STARTING, ReplicaState.STARTING),
+        (503, ReplicaState.READY, ReplicaState.DRAINING),
+        (503, ReplicaState.DRAINING, ReplicaState.DRAINING),
+        (500, ReplicaState.READY, ReplicaState.UNREACHABLE),
+        (httpx.ConnectError("no"), ReplicaState.DRAINING, ReplicaState.UNREACHABLE),
     ],
 )
-async def test_one_that_warms_up_or_shuts_down_is_not_ready(answer: Answer, state: ReplicaState) -> None:
-    found, asked = await probe(ENGINE, {"/ready": answer})
+async def test_one_that_warms_up_or_shuts_down_is_not_ready(
+    answer: Answer, before: ReplicaState, state: ReplicaState
+) -> None:
+    found, asked = await probe(ENGINE, {"/ready": answer}, state=before)
     assert (found.state, asked) == (state, ["/ready"])
 
 

@@ -129,9 +129,13 @@ async def test_without_metrics_its_load_is_unknown() -> None:
     assert "/metrics" not in asked
 
 
-async def test_it_is_starting_while_it_says_503() -> None:
-    found, _ = await probe(ENGINE, {"/health": 503})
-    assert found.state is ReplicaState.STARTING
+@pytest.mark.parametrize(
+    ("before", "state"),
+    [(ReplicaState.STARTING, ReplicaState.STARTING), (ReplicaState.READY, ReplicaState.UNREACHABLE)],
+)
+async def test_503_means_that_it_starts_or_is_broken(before: ReplicaState, state: ReplicaState) -> None:
+    found, _ = await probe(ENGINE, {"/health": 503}, state=before)
+    assert found.state is state
 
 
 def test_its_errors_are_flat() -> None:

@@ -66,9 +66,10 @@ async def test_what_the_metrics_do_not_say_is_unknown_and_no_reason_to_drop_a_he
 
 @pytest.mark.parametrize("health", [503, 500, httpx.ConnectError("refused")])
 async def test_an_engine_that_is_not_well_is_not_asked_for_its_load(health: Answer) -> None:
-    found, asked = await probe(ENGINE, {"/health": health})
-    assert found.state is not ReplicaState.READY
-    assert asked == ["/health"]
+    for before in (ReplicaState.READY, ReplicaState.STARTING):
+        found, asked = await probe(ENGINE, {"/health": health}, state=before)
+        assert found.state is ReplicaState.UNREACHABLE  # its port is open once its model is loaded
+        assert asked == ["/health"]
 
 
 async def test_an_engine_that_sleeps_is_not_ready_though_its_server_is_well() -> None:

@@ -21,6 +21,7 @@ from gateway import (
     Replica,
     ReplicaLoad,
     ReplicaState,
+    SourceState,
     Usage,
 )
 from gateway.contracts.metrics import counter, gauge, histogram
@@ -37,6 +38,9 @@ class Fleet:
 
     def replicas(self) -> Sequence[Replica]:
         return self._replicas
+
+    def target_sources(self) -> Sequence[SourceState]:
+        return ()
 
     def launched(self) -> Sequence[LaunchedReplica]:
         return ()

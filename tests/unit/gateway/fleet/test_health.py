@@ -105,7 +105,9 @@ async def test_three_in_a_row_do(begin: Begin) -> None:
     assert await watched.probes(5) is ReplicaState.READY
 
 
-@pytest.mark.parametrize("state", [ReplicaState.PAUSED, ReplicaState.SLEEPING, ReplicaState.DRAINING])
+@pytest.mark.parametrize(
+    "state", [ReplicaState.PAUSED, ReplicaState.SLEEPING, ReplicaState.DRAINING, ReplicaState.STARTING]
+)
 async def test_what_an_engine_says_of_itself_holds_at_once(begin: Begin, state: ReplicaState) -> None:
     watched = begin(READY, Probe(state, "it says so"), READY)
     assert await watched.probes(2) is state

@@ -172,6 +172,27 @@ async def test_a_long_prompt_is_counted_in_a_thread_and_one_too_long_is_not() ->
     assert await counter.exact(call_of(Operation.COMPLETIONS, {"prompt": "x" * MOST_EXACT_BYTES})) is None
 
 
+async def test_the_tokens_themselves_are_as_many_as_are_counted() -> None:
+    counter = LearnedCounter()
+    for operation, body in ((Operation.CHAT, {"messages": OSLO}), (Operation.COMPLETIONS, {"prompt": "hello there"})):
+        call = call_of(operation, body)
+        ids = await counter.ids(call, MOST_EXACT_BYTES)
+        assert ids is not None
+        assert len(ids) == await counter.exact(call)
+        assert all(isinstance(each, int) for each in ids)
+        assert await counter.ids(call, 5) is None
+    longer = await counter.ids(call_of(Operation.CHAT, {"messages": [*OSLO, *OSLO]}), MOST_EXACT_BYTES)
+    first = await counter.ids(call_of(Operation.CHAT, {"messages": OSLO}), MOST_EXACT_BYTES)
+    assert longer is not None
+    assert first is not None
+    assert longer[: len(first) - 5] == first[:-5]  # but for what asks the model to speak
+
+
+@pytest.mark.parametrize("prompt", [["one", "two"], [1, 2, 3], [[1, 2], [3]], [""] * 3])
+async def test_what_is_no_single_text_has_no_tokens_of_its_own(prompt: Any) -> None:
+    assert await LearnedCounter().ids(call_of(Operation.COMPLETIONS, {"prompt": prompt}), MOST_EXACT_BYTES) is None
+
+
 async def test_no_more_threads_are_taken_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     gate, begun = threading.Event(), threading.Semaphore(0)
 

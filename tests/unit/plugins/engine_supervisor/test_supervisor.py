@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
-from gateway import LaunchedReplica, LaunchPlan, Replica, ReplicaState, Service
+from gateway import LaunchedReplica, LaunchPlan, Replica, ReplicaState, Service, SourceState
 from gateway.errors import ConfigError
 from gateway.shared import SharedObjects
 from plugins.engine_supervisor import keeping, process
@@ -34,6 +34,9 @@ class Fleet:
 
     def replicas(self) -> Sequence[Replica]:
         return [item.replica for item in self._launched]
+
+    def target_sources(self) -> Sequence[SourceState]:
+        return ()
 
     def launched(self) -> Sequence[LaunchedReplica]:
         return self._launched

@@ -7,14 +7,17 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway import ReplicaState
+from gateway import ReplicaState, Target, TargetListener
 from plugins import replicas
+from tests.unit.builders import until
 from tests.unit.gateway.in_process import config, replica
+from tests.unit.gateway.plugin_modules import extension, plugin
 from tests.unit.plugins.admin import CALLER, READER, WRITER, administered
 
 USE: list[dict[str, Any]] = [{"use": "replicas"}]
 NAMES = ("a", "team/b")
 PATH = "/admin/v1/replicas"
+SOURCES = "/admin/v1/targets"
 
 
 async def states(client: httpx.AsyncClient) -> dict[str, str]:
@@ -30,6 +33,7 @@ async def test_all_replicas_are_listed_as_they_are() -> None:
         assert first == {
             "name": "a", "model": "kimi-k2", "backend": "fake", "state": "ready", "reason": "", "drained": False,
             "breaker": "closed", "in_flight": 0, "slots": 256, "max_concurrent": 256,
+            "weight": 1.0, "tier": 0, "labels": {},
         }  # fmt: skip
         assert (second["state"], second["reason"]) == ("unreachable", "refused")
         assert "http" not in (await client.get(PATH, headers=READER)).text
@@ -77,3 +81,30 @@ async def test_each_route_wants_its_scope() -> None:
         assert (await client.post(f"{PATH}/a/drain", headers=READER)).status_code == 403
         assert (await client.get(PATH)).status_code == 401
         assert set((await states(client)).values()) == {"ready"}
+
+
+async def test_the_sources_of_targets_are_listed() -> None:
+    source = plugin(moegate_target_sources=lambda: [extension("told", Told())])
+    async with administered(replicas, source, use=USE) as (gateway, client):
+        assert (await client.get(SOURCES, headers=READER)).json() == {"data": []}
+        assert (await client.get(SOURCES, headers=CALLER)).status_code == 403
+        plugins: list[dict[str, Any]] = [{"use": "callers"}, *USE]
+        settings = config(server={}, plugins=plugins)
+        settings["models"][0]["targets"] = [{"use": "told", "replica": {"backend": "fake"}}]
+        before, gateway.runtime = gateway.runtime, await gateway.build(settings)
+        gateway.runtime.start()
+        gateway.edge.current = gateway.runtime
+        await before.retire()
+        await until(lambda: gateway.runtime.fleet.target_sources()[0].failures > 0)
+        (found,) = (await client.get(SOURCES, headers=READER)).json()["data"]
+        assert found == {
+            "model": "kimi-k2", "source": "told-0", "condition": "failing", "reason": "it ended",
+            "targets": 1, "changes": 0, "failures": 1, "age_seconds": found["age_seconds"],
+        }  # fmt: skip
+
+
+class Told:
+    """A source that tells of one target and ends."""
+
+    async def run(self, listener: TargetListener) -> None:
+        listener.found([Target(url="http://x")])

@@ -42,6 +42,29 @@ def test_weights_are_kept_to_by_name_and_by_backend() -> None:
     assert all(order[-1] == "off" for order in orders)
 
 
+def test_what_no_weight_is_given_for_has_its_own() -> None:
+    policy = Weighted(WeightedSettings(weights={"vllm": 2.0}), random.Random(7))
+    replicas = [
+        make_replica("a", backend="vllm", weight=50.0),
+        make_replica("b", weight=6.0),
+        make_replica("c", weight=0),
+    ]
+    orders = [names(policy, CALL, replicas) for _ in range(2_000)]
+    assert Tally(order[0] for order in orders)["b"] == pytest.approx(1_500, rel=0.1)
+    assert all(order[-1] == "c" for order in orders)
+
+
+def test_what_stands_in_no_tier_comes_after_them_by_its_own() -> None:
+    replicas = [
+        make_replica("second", tier=20),
+        make_replica("first", tier=10),
+        make_replica("busy", tier=0, in_flight=4),
+        make_replica("v", backend="vllm", tier=90),
+    ]
+    assert names(PriorityTiers(TIERS), CALL, replicas) == ["v", "first", "second", "busy"]
+    assert names(PriorityTiers(PriorityTiersSettings()), CALL, replicas) == ["first", "second", "v", "busy"]
+
+
 TIERS = PriorityTiersSettings(tiers=[["vllm"], ["ktransformers"]], saturated_share=0.5)
 
 

@@ -41,9 +41,9 @@ def test_who_holds_more_is_known(prefixes: Prefixes) -> None:
     send(prefixes, conversation(LONG, "y"), b)
     send(prefixes, conversation(LONG, "y", "z"), b)
     asked = conversation(LONG, "y", "z", "!")
-    assert prefixes.longer(asked, c) == [a, b]
-    assert prefixes.longer(asked, a) == [b]
-    assert prefixes.longer(asked, b) == []
+    assert prefixes.longer(asked, c, [a, b, c]) == [a, b]
+    assert prefixes.longer(asked, a, [a, b, c]) == [b]
+    assert prefixes.longer(asked, b, [a, b, c]) == []
     assert prefixes.cached_share(asked, b) > prefixes.cached_share(asked, a) > 0.8
 
 
@@ -75,7 +75,7 @@ def test_a_replica_that_has_changed_its_state_holds_nothing_any_more(prefixes: P
     asked = conversation(LONG, "two")
     assert prefixes.cached_share(asked, a) == 0.0
     assert prefixes.cached_share(asked, b) > 0.5
-    assert prefixes.longer(asked, a) == [b]
+    assert prefixes.longer(asked, a, [a, b]) == [b]
     send(prefixes, conversation(LONG), a)
     assert prefixes.cached_share(conversation(LONG, "three"), a) > 0.5
 

@@ -1,0 +1,1 @@
+"""Experiments: backends compared on the same weights; for now only their statistics, and nothing registered."""
