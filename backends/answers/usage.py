@@ -53,12 +53,21 @@ def read_openai(usage: Raw) -> Usage | None:
     counts = _counts(usage)
     if counts is None:
         return None
+    return _openai(counts)
+
+
+def _openai(counts: _Counts) -> Usage:
     prompt, completion = counts.prompt_tokens_details or _NOTHING, counts.completion_tokens_details or _NOTHING
+    cached, reasoning = prompt.cached_tokens, completion.reasoning_tokens
+    if cached is None:
+        cached = counts.cached_tokens
+    if reasoning is None:
+        reasoning = counts.reasoning_tokens or None
     return Usage(
         prompt_tokens=_known(counts.prompt_tokens),
         completion_tokens=_known(counts.completion_tokens),
-        cached_tokens=_known(_first(prompt.cached_tokens, counts.cached_tokens)),
-        reasoning_tokens=_known(_first(completion.reasoning_tokens, counts.reasoning_tokens or None)),
+        cached_tokens=None if cached is None else _known(cached),
+        reasoning_tokens=None if reasoning is None else _known(reasoning),
     )
 
 
@@ -130,9 +139,10 @@ def latest(old: Usage | None, new: Usage | None) -> Usage | None:
 
 def in_openai_places(usage: Raw) -> Raw | None:
     """The same usage with the details where OpenAI has them; None if they are there, or nowhere."""
-    counts, known = _counts(usage), read_openai(usage)
-    if counts is None or known is None:
-        return None
+    counts = _counts(usage)
+    if counts is None or (counts.cached_tokens is None and not counts.reasoning_tokens):
+        return None  # nearly always: what is elsewhere would be in one of these two
+    known = _openai(counts)
     prompt, completion = counts.prompt_tokens_details or _NOTHING, counts.completion_tokens_details or _NOTHING
     missing: list[tuple[str, str, int]] = []
     if prompt.cached_tokens is None and known.cached_tokens is not None:
@@ -155,8 +165,8 @@ def _counts(usage: Raw) -> _Counts | None:
         return None
 
 
-def _first(*counts: int | None) -> int | None:
-    return next((count for count in counts if count is not None), None)
+def _first(one: int | None, other: int | None) -> int | None:
+    return one if one is not None else other
 
 
 def _known(count: int | None) -> int | None:
