@@ -76,8 +76,8 @@ engine-torch-reference: ## install the embedded engine's environment
 test-engines: install engine-torch-reference engine-vllm ## the gateway before vLLM and the reference engine
 	$(BIN)/python -m pytest tests/engines/through_gateway tests/engines/torch_reference tests/engines/prefix
 
-test-lab: install ## the conformance cases, `engines verify` and the recipes, on every engine that is installed
-	$(BIN)/python -m pytest tests/engines/conformance tests/engines/verify tests/engines/recipes
+test-lab: install ## the conformance cases, `engines verify`, `compare` and the recipes, on every engine that is installed
+	$(BIN)/python -m pytest tests/engines/conformance tests/engines/verify tests/engines/compare tests/engines/recipes
 
 bench: install ## what a call and a chunk cost, beside a direct run and the peers that are installed
 	$(BIN)/python -m tests.performance.bench $(ARGS)

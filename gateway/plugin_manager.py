@@ -30,6 +30,7 @@ BUILT_INS = (
     "plugins.discovery_kubernetes",
     "plugins.engine_supervisor",
     "plugins.engine_verify",
+    "plugins.experiments",
     "plugins.ledger",
     "plugins.memory_store",
     "plugins.oidc",

@@ -63,6 +63,7 @@ LIBRARIES = {
         "gateway/fleet/health.py",
         "plugins/discovery_kubernetes/api.py",
         "plugins/engine_verify/",
+        "plugins/experiments/compare/",
         "plugins/oidc/",
         "policies/attribution/model_licence/evidence.py",
     },

@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from msgspec import Struct
-from sqlalchemy import BigInteger, Boolean, Column, Integer, MetaData, Table, Text, case, func, inspect, select
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    case,
+    func,
+    inspect,
+    not_,
+    or_,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from policies.attribution.model_licence.emitted import Emitted, parse
@@ -23,6 +37,7 @@ _calls = Table(
     Column("prompt_tokens", BigInteger),
     Column("completion_tokens", BigInteger),
     Column("estimated", Boolean),
+    Column("status", Integer),
 )
 _days = Table("ledger_days", _metadata, Column("day", Integer), Column("calls", BigInteger), Column("checkpoint", Text))
 _losses = Table(
@@ -74,11 +89,11 @@ async def calls_between(connection: AsyncConnection, since_ms: int, until_ms: in
                 "There are no calls to tell of: the ledger has never written to this database. Name `ledger` in `plugins`."
             ],
         )
-    uses = await _uses(connection, since_ms, until_ms)
+    uses, unanswered = await _uses(connection, since_ms, until_ms)
     notes = []
     if len(uses) > MOST_LINES:
         notes.append(f"There are more than {MOST_LINES} lines; the rest is left out.")
-    kept = sum(use.calls for use in uses)
+    kept = sum(use.calls for use in uses) + unanswered
     day = _days.c.day
     within = (day >= since_ms // DAY_MS, day < until_ms // DAY_MS, _days.c.checkpoint != "")
     summed = await connection.scalar(select(func.sum(_days.c.calls)).where(*within)) or 0
@@ -94,11 +109,17 @@ async def calls_between(connection: AsyncConnection, since_ms: int, until_ms: in
     unmarked = sum(use.calls for use in uses if use.emitted is None)
     if unmarked:
         notes.append(f"{unmarked} calls reached weights without this policy having said anything of them.")
+    if unanswered:
+        notes.append(
+            f"{unanswered} more calls reached an engine and got no answer from it: nothing was emitted with them."
+        )
     return Calls(uses[:MOST_LINES], notes)
 
 
-async def _uses(connection: AsyncConnection, since_ms: int, until_ms: int) -> list[Use]:
+async def _uses(connection: AsyncConnection, since_ms: int, until_ms: int) -> tuple[list[Use], int]:
+    """What was used; and how many calls failed, or were left by their clients, before there was anything to emit."""
     columns = _calls.c
+    answered = or_(columns.attribution != "", columns.status < 300)  # noqa: PLR2004 - HTTP's successes
     kinds = (columns.attribution, columns.model, columns.checkpoint, columns.revision)
     sums = (
         func.count(),
@@ -109,8 +130,9 @@ async def _uses(connection: AsyncConnection, since_ms: int, until_ms: int) -> li
         func.max(columns.received_at),
     )
     within = (columns.received_at >= since_ms, columns.received_at < until_ms, columns.checkpoint != "")
-    query = select(*kinds, *sums).where(*within).group_by(*kinds).limit(MOST_LINES + 1)
-    return [
+    query = select(*kinds, *sums).where(*within, answered).group_by(*kinds).limit(MOST_LINES + 1)
+    unanswered = await connection.scalar(select(func.count()).select_from(_calls).where(*within, not_(answered)))
+    uses = [
         Use(
             emitted=parse(attribution),
             model=model,
@@ -127,3 +149,4 @@ async def _uses(connection: AsyncConnection, since_ms: int, until_ms: int) -> li
             await connection.execute(query)
         ).all()
     ]
+    return uses, unanswered or 0

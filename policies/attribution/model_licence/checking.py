@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.errors import InvalidRequest
 from policies.attribution.model_licence.products import Attestation, Evidence, EvidenceKind, Seconds
+from policies.attribution.model_licence.records import CURRENCIES
 from policies.attribution.model_licence.telling import Member
 from policies.attribution.model_licence.wanted import Address, NewAttestation, NewEvidence, NewMember
 
@@ -36,7 +37,7 @@ def attestation_of(wanted: NewAttestation, product: str, actor: str, now: Second
     """What is written down of an attestation.
 
     Raises:
-        InvalidRequest: it says nothing, is of a day to come, would not hold any more, or holds too long; a rate is wrong.
+        InvalidRequest: it says nothing, is of a day to come, does not hold now or holds too long; a currency or rate is wrong.
     """
     numbers = (wanted.monthly_active_users, wanted.monthly_revenue, wanted.aggregate_revenue)
     if all(number is None for number in numbers):
@@ -44,6 +45,9 @@ def attestation_of(wanted: NewAttestation, product: str, actor: str, now: Second
     # A day begins up to 14 hours earlier elsewhere than in UTC.
     if _midnight(wanted.as_of) > now + 14 * 3_600:
         raise _wrong("as_of", f"{wanted.as_of} is a day to come")
+    for field, code in (("currency", wanted.currency), ("rate_currency", wanted.rate_currency)):
+        if code is not None and code not in CURRENCIES:
+            raise _wrong(field, f"{code!r} is no currency of ISO 4217")
     valid_until = _valid_until(wanted)
     if valid_until <= now:
         raise _wrong("valid_until", "it would not hold any more")

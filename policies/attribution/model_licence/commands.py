@@ -20,6 +20,7 @@ from policies.attribution.model_licence.opening import (
     fail,
     read,
     run,
+    standing_table,
     table,
     when,
 )
@@ -28,7 +29,7 @@ from policies.attribution.model_licence.report import report
 from policies.attribution.model_licence.report_formats import Format, write
 from policies.attribution.model_licence.reviewing import Review, review
 from policies.attribution.model_licence.verifying import Verdict, verify
-from policies.attribution.model_licence.views import LicenceView, licence_views
+from policies.attribution.model_licence.views import LicenceView, ProductDetails, licence_views, product_details
 from policies.attribution.model_licence.wanted import NewAttestation, NewEvidence
 
 commands = typer.Typer(name="licences", help="Licences of models, and who meets them.", no_args_is_help=True)
@@ -124,11 +125,12 @@ def attest(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     }
     wanted = read(NewAttestation, said)
 
-    async def work(desk: Desk) -> Attestation:
-        return await desk.directory.attest(actor(), product, wanted)
+    async def work(desk: Desk) -> tuple[Attestation, ProductDetails]:
+        return await desk.directory.attest(actor(), product, wanted), await product_details(desk, product)
 
-    done = run(context, config, work)
+    done, found = run(context, config, work)
     typer.echo(f"{product}: attested by {done.attested_by} as of {done.as_of}, counts until {when(done.valid_until)}")
+    typer.echo(f"\n{standing_table(found.standing)}")
 
 
 @commands.command()

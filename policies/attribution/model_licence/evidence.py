@@ -142,7 +142,11 @@ class PageChecker:
             raise InvalidRequest("The page's address must have a host, and no user.", param="url")
         internal = _listed(host, port, parsed.scheme, self._settings.internal_hosts)
         if not internal and not _listed(host, port, parsed.scheme, self._settings.hosts):
-            raise InvalidRequest(f"The configuration allows no look at pages of {host}:{port}.", param="url")
+            raise InvalidRequest(
+                f"The configuration allows no look at pages of {host}:{port}; name the host under `page_checks.hosts` "
+                "of model_licence, or under `internal_hosts` if it is in your own network.",
+                param="url",
+            )
         addresses = await self._find(host, port)
         for address in addresses:
             # Every one: a name that leads inside by one of its addresses is not to be trusted with another.

@@ -16,6 +16,7 @@ import typer
 from gateway import CommandContext
 from gateway.errors import ClientError, ConfigError, GatewayError
 from policies.attribution.model_licence.desk import Desk, HasDesk
+from policies.attribution.model_licence.views import StandingView
 
 EXIT_FAILED = 1
 EXIT_WRONG = 2
@@ -67,7 +68,9 @@ def read(kind: type[T], said: Mapping[str, Any]) -> T:
     try:
         return msgspec.convert({name: value for name, value in said.items() if value is not None}, kind, strict=False)
     except msgspec.ValidationError as error:
-        fail(str(error).replace(" - at `$.", " - in `"), EXIT_WRONG)
+        text, _, place = str(error).partition(" - at `$.")
+        text = "write a day such as 2026-11-01" if "RFC3339" in text else text
+        fail(f"{place.removesuffix('`')}: {text}" if place else text, EXIT_WRONG)
 
 
 def fail(message: str, status: int) -> NoReturn:
@@ -83,6 +86,12 @@ def actor() -> str:
     except (OSError, KeyError):  # a user id without a name, as in a container
         name = str(os.getuid())
     return f"command line ({name})"
+
+
+def standing_table(standing: Sequence[StandingView]) -> str:
+    """How a product stands to licences."""
+    rows = [(each.licence, each.state.value, when(each.since), each.agreement.value, each.lacking) for each in standing]
+    return table(("LICENCE", "STATE", "SINCE", "AGREEMENT", "LACKING"), rows)
 
 
 def as_json(value: Any) -> str:

@@ -18,6 +18,7 @@ from policies.attribution.model_licence.opening import (
     fail,
     read,
     run,
+    standing_table,
     table,
     when,
 )
@@ -147,6 +148,8 @@ def assign(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
             fail(f"a team is written TENANT/TEAM, not {each!r}", EXIT_WRONG)
         members.append({"tenant": name, "team": of_it})
     members += [{"tenant": each} for each in tenant or ()]
+    if not members:
+        fail("say who: --key, --team or --tenant", EXIT_WRONG)
     wanted = read(Assignment, {"members": members, "move": move, "remove": remove})
 
     async def work(desk: Desk) -> tuple[Member, ...]:
@@ -190,10 +193,14 @@ def _name(member: Member) -> str:
 
 def _details(found: ProductDetails) -> list[str]:
     product = found.product
-    lines = [f"product {product.name}: {product.audience.value}, of {product.owner}, {product.url or 'no address'}"]
+    commercial = "commercial" if product.commercial else "not commercial"
+    lines = [
+        f"product {product.name}: {product.audience.value}, {commercial}, of {product.owner}, {product.url or 'no address'}"
+    ]
     lines += [f"  {_name(member)}" for member in found.members] or ["  nobody belongs to it"]
-    standing = [(each.licence, each.state.value, when(each.since), each.agreement.value) for each in found.standing]
-    lines += ["", table(("LICENCE", "STATE", "SINCE", "AGREEMENT"), standing)]
+    lines += [f"  claims the exemption {each}" for each in product.exemptions]
+    lines += [f"  agreement for {licence}: {reference}" for licence, reference in sorted(product.agreements.items())]
+    lines += ["", standing_table(found.standing)]
     attested = [
         (
             when(each.attested_at),
@@ -202,12 +209,15 @@ def _details(found: ProductDetails) -> list[str]:
             each.licence or "all",
             _number(each.monthly_active_users),
             _number(each.monthly_revenue, each.currency),
+            _number(each.aggregate_revenue, each.currency),
+            "" if each.rate is None else f"{each.rate} {each.rate_currency}/{each.currency}",
             when(each.valid_until),
         )
         for each in found.attestations
     ]
     if attested:
-        lines += ["", table(("ATTESTED", "BY", "AS OF", "LICENCE", "USERS", "REVENUE", "UNTIL"), attested)]
+        heads = ("ATTESTED", "BY", "AS OF", "LICENCE", "USERS", "REVENUE", "12 MONTHS", "RATE", "UNTIL")
+        lines += ["", table(heads, attested)]
     shown = [
         (when(each.given_at), each.licence, each.kind.value, "yes" if each.displayed else "no", each.value)
         for each in found.evidence

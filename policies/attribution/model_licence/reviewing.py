@@ -47,7 +47,8 @@ async def review(desk: Desk) -> Review:
             if standing.state is State.ABOVE_NOT_DISPLAYED and record.display is not None:
                 breaches.append(f"{what}: over a threshold, and {record.display.string!r} is not shown")
             elif standing.state in (State.UNKNOWN, State.EXPIRED, State.NEAR):
-                warnings.append(f"{what}: {standing.state.value}")
+                lacking = f" ({standing.lacking})" if standing.lacking else ""
+                warnings.append(f"{what}: {standing.state.value}{lacking}")
             if standing.agreement is Agreement.NEEDED:
                 breaches.append(f"{what}: an agreement is needed for giving others access to the model")
             elif standing.agreement is Agreement.UNKNOWN:

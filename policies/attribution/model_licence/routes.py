@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import msgspec
 from litestar import MediaType, Response, get
 from litestar.params import QueryParameter
 
-from gateway.errors import ModelNotFound
+from gateway.errors import InvalidRequest, ModelNotFound
 from policies.attribution.model_licence.page import Listed, page
 from policies.attribution.model_licence.snippet import Shown, snippet
 
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 ModelName = Annotated[str, QueryParameter(max_length=128, description="The name or an alias of a served model.")]
 Format = Annotated[
-    Literal["json", "html", "text"] | None,
-    QueryParameter(
-        description="A piece of HTML or a line of text, ready to be shown; JSON with both if it is left out."
-    ),
+    str,
+    QueryParameter(description="`html` or `text`: a piece of it, ready to be shown; `json`, or nothing: both of them."),
 ]
+
+
+FORMATS = ("json", "html", "text")
 
 
 class Listing(Protocol):
@@ -38,8 +39,10 @@ def handlers(listing: Listing, *, public: bool) -> Sequence[ControllerRouterHand
     opt: dict[str, Any] = {"public": True} if public else {}
 
     @get("/v1/attribution", opt=opt, name="show_attribution", sync_to_thread=False)
-    def show_attribution(model: ModelName, format: Format = None) -> Response[bytes]:  # noqa: A002 - as the query has it
+    def show_attribution(model: ModelName, format: Format = "json") -> Response[bytes]:  # noqa: A002 - as the query has it
         """What a product that uses a model has to show, ready to be shown."""
+        if format not in FORMATS:
+            raise InvalidRequest(f"format must be one of {', '.join(FORMATS)}.", param="format")
         found = next((each for each in listing.listed if model in (each.model, *each.aliases)), None)
         if found is None:
             raise ModelNotFound(f"The model {model!r} does not exist.", param="model")

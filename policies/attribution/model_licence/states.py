@@ -61,12 +61,14 @@ class Judgement(Struct, frozen=True, kw_only=True):
         since: when the state began, without a break in between, in seconds since 1970; None if that cannot be told.
         until: when it may be another one although nothing was written down; infinite if never.
         agreement: see `Agreement`.
+        lacking: what would have to be attested, where the state is unknown for the lack of it.
     """
 
     state: State
     since: int | None
     until: float = math.inf
     agreement: Agreement = Agreement.NOT_APPLICABLE
+    lacking: str = ""
 
 
 DEFAULT_READING = Reading()
@@ -99,7 +101,8 @@ def judge(
         return Judgement(state=State.NOT_APPLICABLE, since=product.added_at, until=until, agreement=agreement)
     known = _Known(record, product.added_at, attested, snapshot.shown(product.name, record.id), reading)
     state = known.state(math.inf, now)
-    return Judgement(state=state, since=known.since(state, now), until=until, agreement=agreement)
+    lacking = known.lacking() if state is State.UNKNOWN else ""
+    return Judgement(state=state, since=known.since(state, now), until=until, agreement=agreement, lacking=lacking)
 
 
 def _is_free(record: LicenceRecord, product: Product, reading: Reading) -> bool:
@@ -144,6 +147,19 @@ class _Known(Struct, frozen=True):
         share = round(self.reading.near_share * 1_000)
         near = any(value is not None and value * 1_000 >= each.amount * share for each, value in measured)
         return State.NEAR if near else State.BELOW
+
+    def lacking(self) -> str:
+        """What the latest attestation does not tell."""
+        if not self.attested or self.record.display is None:
+            return "nothing is attested"
+        last = self.attested[-1]
+        missing = [each for each in self.record.display.thresholds if measure(each, last) is None]
+        return " and ".join(
+            f"{last.currency} is attested without a rate to {each.currency}"
+            if each.quantity is Quantity.MONTHLY_REVENUE and last.monthly_revenue is not None
+            else f"{each.quantity.value} is not attested"
+            for each in missing
+        )
 
     def since(self, state: State, now: float) -> int:
         """When it began: back from now over the moments at which it may have changed, until it was another."""

@@ -88,16 +88,16 @@ class Compiler:
         self.tallies: dict[Labels, Tally] = {}
 
     def table(self, snapshot: Snapshot, now: float, before: Table | None = None) -> Table:
-        """Make one; what has not changed since the one before, nor by the time that has passed, is taken over."""
+        """Make one; what nothing new was said of is taken over from the one before. Time is `renewed`'s."""
+        if before is None or not before.snapshot.products.keys() <= snapshot.products.keys():
+            before = None  # another database, or an older copy of it
+            changed: list[str | None] = [None, *snapshot.products]
+        else:
+            changed = [name for name in snapshot.products if _changed(before.snapshot, snapshot, name)]
         rows = {}
         for licence in self._records:
-            old: Row = before.rows[licence] if before is not None else {}
-            row: dict[str | None, Emission] = {}
-            for name in (None, *snapshot.products):
-                known = old.get(name)
-                if known is None or now >= known.until or (before and _changed(before.snapshot, snapshot, name)):
-                    known = self.emission(licence, name, snapshot, now)
-                row[name] = known
+            row = dict(before.rows[licence]) if before is not None else {}
+            row.update({name: self.emission(licence, name, snapshot, now) for name in changed})
             rows[licence] = row
         return Table(snapshot, self._licences, rows)
 
@@ -169,7 +169,7 @@ class Compiler:
                 f'user interface shows "{string}"; GET /v1/attribution has something ready to show.'
             )
             return Refusal(AckRequired, text)
-        return Refusal(AttributionRequired, f"{stands} What to do: {_remedy(judgement.state, name)}.")
+        return Refusal(AttributionRequired, f"{stands} What to do: {_remedy(judgement, name)}.")
 
     def _agreement(self, record: LicenceRecord | None, product: Product | None, judgement: Judgement) -> Refusal | None:
         demand = self._settings.demand_agreement
@@ -184,10 +184,8 @@ class Compiler:
         return Refusal(AgreementRequired, f"Licence {record.id} asks for {needs}; {whose} has no reference of one.")
 
 
-def _changed(before: Snapshot, after: Snapshot, name: str | None) -> bool:
+def _changed(before: Snapshot, after: Snapshot, name: str) -> bool:
     """Whether anything that is known of a product is another thing than before."""
-    if name is None:
-        return False
     return (
         before.products.get(name) is not after.products.get(name)
         or before.attestations.get(name) is not after.attestations.get(name)
@@ -224,14 +222,17 @@ def _warning(judgement: Judgement, product: str | None, grace_ends: float) -> st
         text += f" since {_day(judgement.since)}"
     if grace_ends < math.inf:
         text += f", calls are refused from {_day(grace_ends)} on"
-    return f"{text}; {_remedy(judgement.state, product)}"
+    return f"{text}; {_remedy(judgement, product)}"
 
 
-def _remedy(state: State, product: str | None) -> str:
+def _remedy(judgement: Judgement, product: str | None) -> str:
+    state = judgement.state
     if product is None:
         return "have this key, its team or its tenant assigned to a product"
-    if state in (State.UNKNOWN, State.EXPIRED):
-        return "have the product's users and revenue attested"
+    if state is State.UNKNOWN:
+        return f"have the product's users and revenue attested: {judgement.lacking}"
+    if state is State.EXPIRED:
+        return "have the product's users and revenue attested anew"
     if state is State.ABOVE_NOT_DISPLAYED:
         return "show the string in the product's user interface, and have evidence of it recorded"
     return "the string must be shown from the threshold on"

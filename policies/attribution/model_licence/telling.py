@@ -62,8 +62,9 @@ class Told:
         self._products: dict[str, Product] = {}
         self._of_keys: dict[str, str] = {}
         self._of_teams: dict[tuple[str, str | None], str] = {}
-        self._attestations: dict[str, list[Attestation]] = {}
-        self._evidence: dict[str, list[Evidence]] = {}
+        # Tuples, which stay the same objects until something is said: so it is quickly seen of which products nothing was.
+        self._attestations: dict[str, tuple[Attestation, ...]] = {}
+        self._evidence: dict[str, tuple[Evidence, ...]] = {}
 
     def take(self, row: Row) -> None:
         """Go one row on.
@@ -85,10 +86,12 @@ class Told:
             self._join(_memberships.decode(row.content))
         elif row.action == ATTEST:
             attestation = _attestations.decode(row.content)
-            self._attestations.setdefault(attestation.product, []).append(attestation)
+            name = attestation.product
+            self._attestations[name] = (*self._attestations.get(name, ()), attestation)
         elif row.action == EVIDENCE:
             evidence = _evidence.decode(row.content)
-            self._evidence.setdefault(evidence.product, []).append(evidence)
+            name = evidence.product
+            self._evidence[name] = (*self._evidence.get(name, ()), evidence)
         else:
             raise msgspec.ValidationError(f"row {row.sequence}: this version does not know the action {row.action!r}")
 
@@ -105,8 +108,8 @@ class Told:
             products=dict(self._products),
             of_keys=dict(self._of_keys),
             of_teams=dict(self._of_teams),
-            attestations={name: tuple(said) for name, said in self._attestations.items()},
-            evidence={name: tuple(shown) for name, shown in self._evidence.items()},
+            attestations=dict(self._attestations),
+            evidence=dict(self._evidence),
             revision=self.head.sequence,
         )
 

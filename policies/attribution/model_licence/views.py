@@ -62,12 +62,16 @@ class CheckRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class StandingView(Struct, frozen=True, kw_only=True):
-    """How a product stands to a licence. `since` in seconds since 1970, null where that cannot be told."""
+    """How a product stands to a licence. `since` in seconds since 1970, null where that cannot be told.
+
+    `lacking` is what would have to be attested for a state that is not `unknown`.
+    """
 
     licence: str
     state: State
     since: int | None
     agreement: Agreement
+    lacking: str
 
 
 class ProductDetails(Struct, frozen=True, kw_only=True):
@@ -119,7 +123,9 @@ async def product_details(desk: Desk, name: str) -> ProductDetails:
 def standing_of(desk: Desk, product: Product, snapshot: Snapshot, record: LicenceRecord, now: float) -> StandingView:
     """How a product stands to a record at a time."""
     found = judge(record, product, snapshot, now, desk.reading)
-    return StandingView(licence=record.id, state=found.state, since=found.since, agreement=found.agreement)
+    return StandingView(
+        licence=record.id, state=found.state, since=found.since, agreement=found.agreement, lacking=found.lacking
+    )
 
 
 def _in_question(desk: Desk, snapshot: Snapshot, product: str) -> list[LicenceRecord]:

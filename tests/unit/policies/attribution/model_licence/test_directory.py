@@ -172,6 +172,8 @@ async def test_evidence_is_kept_and_a_machine_s_is_kept_each_time(directory: Dir
         ({"monthly_active_users": 1, "valid_until": NOW}, "would not hold any more"),
         ({"monthly_active_users": 1, "as_of": "2025-11-01"}, "would not hold any more"),
         ({"monthly_active_users": 1, "valid_until": "2028-11-01"}, "more than 400 days"),
+        ({"monthly_revenue": 1, "currency": "XYZ"}, "'XYZ' is no currency"),
+        ({"monthly_revenue": 1, "rate": "1.1", "rate_currency": "USX"}, "no currency"),
         ({"monthly_revenue": 1, "rate": "1.1"}, "a rate needs the currency"),
         ({"monthly_revenue": 1, "rate": "0", "rate_currency": "USD"}, "above zero"),
     ],

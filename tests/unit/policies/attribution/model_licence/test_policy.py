@@ -142,6 +142,15 @@ def test_within_its_grace_a_product_is_only_warned_and_told_from_when_on_it_is_r
         found.annotate(call(), replica("k2"))
 
 
+def test_an_older_database_takes_products_away() -> None:
+    clock = Clock()
+    found = policy(clock)
+    found.follow(SNAPSHOTS[State.BELOW])
+    found.follow(Snapshot(of_keys={"of-shop": "shop"}))
+    clock.now = NOW + 2 * DAY  # the time of what was known of the shop is over
+    assert headers(found, "k2")[b"x-moegate-licence"] == b"kimi-k2; state=unknown"
+
+
 def test_an_attestation_ends_at_its_second_without_anybody_telling() -> None:
     clock = Clock()
     found = policy(clock)

@@ -17,7 +17,7 @@ from policies.attribution.model_licence.history import ORIGIN, appending
 from policies.attribution.model_licence.products import Snapshot
 from policies.attribution.model_licence.refreshing import Known, Refreshing
 from policies.attribution.model_licence.standing import Standing
-from tests.unit.policies.attribution.model_licence.shop import ACTOR, NOW, Clock, members, new, patch, size
+from tests.unit.policies.attribution.model_licence.shop import ACTOR, NOW, Clock, members, new, patch, proof, size
 
 
 class Followed:
@@ -65,6 +65,20 @@ async def test_a_snapshot_does_not_change_under_its_reader(node: Followed, direc
     second = await node.refresh()
     assert (len(first.attestations["shop"]), first.of_keys, first.products["shop"].owner) == (1, {}, "Shop team")
     assert (len(second.attestations["shop"]), second.of_keys, second.revision) == (2, {"a": "shop"}, 5)
+
+
+async def test_what_nothing_was_said_of_stays_the_same_object(node: Followed, directory: Directory) -> None:
+    """By this a policy sees what to make anew: all else of many products it must leave alone."""
+    for name in ("shop", "desk"):
+        await directory.add(ACTOR, new(name))
+        await directory.attest(ACTOR, name, size())
+        await directory.show(ACTOR, name, proof())
+    first = await node.refresh()
+    await directory.attest(ACTOR, "shop", size(monthly_active_users=9))
+    second = await node.refresh()
+    assert second.attestations["shop"] is not first.attestations["shop"]
+    assert second.attestations["desk"] is first.attestations["desk"]
+    assert second.evidence["desk"] is first.evidence["desk"]
 
 
 async def test_reading_step_by_step_comes_to_what_reading_at_once_does(

@@ -219,6 +219,17 @@ async def test_calls_that_are_no_longer_kept_are_counted(desk: Desk, book: Book,
     assert "1 losses, 3 calls at least" in notes
 
 
+async def test_a_call_without_an_answer_is_no_use(desk: Desk, book: Book) -> None:
+    await book.call(
+        "2026-11-05", emitted(None, "kimi-k2", State.UNKNOWN, "block", refused="attribution_required"), status=403
+    )
+    await book.call("2026-11-05", "", status=503)
+    await book.call("2026-11-05", "", status=499)
+    found = await report(desk, "2026-11")
+    assert [(use.calls, use.emitted is None) for use in found.uses] == [(1, False)]
+    assert "2 more calls reached an engine and got no answer" in " ".join(found.notes)
+
+
 async def test_a_record_that_has_changed_since_is_told(desk: Desk, book: Book) -> None:
     await desk.directory.add(ACTOR, new())
     await book.call(

@@ -19,7 +19,7 @@ from gateway.http.edge import Edge
 from policies.attribution.model_licence.building import resolved
 from policies.attribution.model_licence.emitted import parse
 from policies.attribution.model_licence.lineage import Lineage
-from policies.attribution.model_licence.policy import ModelLicence
+from policies.attribution.model_licence.policy import ASKED, ModelLicence
 from policies.attribution.model_licence.products import Snapshot
 from policies.attribution.model_licence.settings import Mode, ModelLicenceSettings
 from policies.attribution.model_licence.standing import Standing
@@ -165,6 +165,32 @@ async def play(first: tuple[str, ...], done: list[tuple[Any, ...]], strict: bool
                 while gateway.runtime.fleet.not_ready():
                     await gateway.runtime.fleet.wait_for_change()
                 await old.retire()
+
+
+async def test_what_a_stream_began_with_it_ends_with() -> None:
+    """An attestation that ends while an answer streams changes the next call, not this one."""
+    world = World(strict=False)
+    ours = plugin(
+        moegate_attribution_policies=lambda: [Extension("licensed", NoSettings, world.build)],
+        moegate_journals=lambda: [extension("kept", world)],
+    )
+    world.attest(5, 10, displayed=False)
+    gate = asyncio.Event()
+    pieces = [b'data: {"choices":[]}\n\n', gate, b"data: [DONE]\n\n"]
+    async with running(ours, settings=configured(("k2", "k2", "k2"))) as gateway:
+        gateway.connections.script(*(FakeResponse(headers=EVENT_STREAM, pieces=list(pieces)) for _ in range(2)))
+        asking = asyncio.create_task(gateway.ask(body=STREAMED, headers=(ASKED,)))
+        while not gateway.asked:  # noqa: ASYNC110 - it has no event to wait for
+            await asyncio.sleep(0)
+        world.clock.now += 10
+        gate.set()
+        begun, following = await asking, await gateway.ask(body=STREAMED, headers=(ASKED,))
+    for answer, state in ((begun, "below"), (following, "expired")):
+        assert answer.headers["x-moegate-licence"] == f"kimi-k2; state={state}"
+        comment = answer.body.decode().partition(": moegate.attribution ")[2]
+        assert msgspec.json.decode(comment)["state"] == state
+    states = [kept.state for record in world.records if (kept := parse(record)) is not None]
+    assert states == [State.BELOW, State.EXPIRED]
 
 
 @settings(max_examples=25, deadline=None)

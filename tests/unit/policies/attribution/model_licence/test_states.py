@@ -100,6 +100,21 @@ def test_by_what_was_attested(attestation: Attestation, state: State) -> None:
     assert judged(attestation).state is state
 
 
+@pytest.mark.parametrize(
+    ("attested", "lacking"),
+    [
+        ((), "nothing is attested"),
+        ((said(users=None),), "monthly_active_users is not attested"),
+        ((said(revenue=None),), "monthly_revenue is not attested"),
+        ((said(revenue=1, currency="EUR"),), "EUR is attested without a rate to USD"),
+        ((said(users=None, revenue=None),), "monthly_active_users is not attested and monthly_revenue is not attested"),
+        ((said(),), ""),
+    ],
+)
+def test_what_is_lacking_is_said(attested: tuple[Attestation, ...], lacking: str) -> None:
+    assert judged(*attested).lacking == lacking
+
+
 @pytest.mark.parametrize("licence", ["kimi-k2", "kimi-k2-thinking", "kimi-k2.5", "kimi-k2.6", "kimi-k3"])
 def test_exactly_a_hundred_million_users_is_not_over_in_any_of_them(licence: str) -> None:
     assert judged(said(users=100_000_000), licence=licence).state is State.NEAR
