@@ -74,7 +74,7 @@ engine-torch-reference: ## install the embedded engine's environment
 	@$(PYTHON) deploy/lab/engines/install.py torch-reference
 
 test-engines: install engine-torch-reference engine-vllm ## the gateway before vLLM and the reference engine
-	$(BIN)/python -m pytest tests/engines/through_gateway tests/engines/torch_reference tests/engines/prefix
+	$(BIN)/python -m pytest tests/engines/through_gateway tests/engines/torch_reference tests/engines/prefix tests/engines/attribution
 
 test-lab: install ## the conformance cases, `engines verify`, `compare` and the recipes, on every engine that is installed
 	$(BIN)/python -m pytest tests/engines/conformance tests/engines/verify tests/engines/compare tests/engines/recipes
