@@ -51,8 +51,8 @@ def ask(gateway: GatewayProcess) -> Any:
 
 def served(gateway: GatewayProcess, engine: ScriptedEngine) -> bool:
     """Whether a call is served by this engine; while it is found, a call may be refused."""
-    before = len(engine.calls())
-    return bool(ask(gateway).status_code == 200 and len(engine.calls()) > before)
+    before = engine.state()["seen"]
+    return bool(ask(gateway).status_code == 200 and engine.state()["seen"] > before)
 
 
 def condition(gateway: GatewayProcess, name: str) -> bool:

@@ -49,7 +49,7 @@ def test_ready_once_an_engine_is(tmp_path: Path) -> None:
         loading.health(503)
         settings = config(
             model("kimi-k2", replica("late", late, backend="vllm")),
-            model("other", replica("loading", loading, backend="vllm")),
+            model("other", replica("loading", loading, backend="sglang")),
             keys={"x": KEY},
         )
         with gateway_process(settings, tmp_path, ready_path="/healthz") as gateway:

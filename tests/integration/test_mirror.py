@@ -24,7 +24,8 @@ MIB = 1024 * 1024
 @pytest.fixture(scope="module")
 def gateway(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """Each call to `kimi-k2`, on engine a, is copied to `shadow`, on engine b. A key may have one call in flight."""
-    mirror = {"to": "shadow", "share": 1, "max_concurrent": MOST, "max_bytes": 2 * MIB}
+    # An engine that never ends its answer is left by itself after total_seconds.
+    mirror = {"to": "shadow", "share": 1, "max_concurrent": MOST, "max_bytes": 2 * MIB, "total_seconds": 3}
     settings = config(
         model("kimi-k2", replica("a", world.a), mirror=mirror, **FORGETFUL),
         model("shadow", replica("b", world.b), **FORGETFUL),

@@ -175,16 +175,17 @@ async def test_what_a_stream_began_with_it_ends_with() -> None:
         moegate_journals=lambda: [extension("kept", world)],
     )
     world.attest(5, 10, displayed=False)
+    asked = {name.decode(): value.decode() for name, value in (ASKED,)}
     gate = asyncio.Event()
     pieces = [b'data: {"choices":[]}\n\n', gate, b"data: [DONE]\n\n"]
     async with running(ours, settings=configured(("k2", "k2", "k2"))) as gateway:
         gateway.connections.script(*(FakeResponse(headers=EVENT_STREAM, pieces=list(pieces)) for _ in range(2)))
-        asking = asyncio.create_task(gateway.ask(body=STREAMED, headers=(ASKED,)))
-        while not gateway.asked:  # noqa: ASYNC110 - it has no event to wait for
+        asking = asyncio.create_task(gateway.ask(body=STREAMED, **asked))
+        while not gateway.asked and not asking.done():  # noqa: ASYNC110 - it has no event to wait for
             await asyncio.sleep(0)
         world.clock.now += 10
         gate.set()
-        begun, following = await asking, await gateway.ask(body=STREAMED, headers=(ASKED,))
+        begun, following = await asking, await gateway.ask(body=STREAMED, **asked)
     for answer, state in ((begun, "below"), (following, "expired")):
         assert answer.headers["x-moegate-licence"] == f"kimi-k2; state={state}"
         comment = answer.body.decode().partition(": moegate.attribution ")[2]
