@@ -22,7 +22,7 @@ from gateway import (
     RouteProvider,
     hookimpl,
 )
-from plugins.prometheus.collectors import CountedCollector, FleetCollector
+from plugins.prometheus.collectors import CountedCollector, FleetCollector, TaskCollector
 from plugins.prometheus.counting import Counters
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Prometheus:
         gather: Callable[[], Iterable[Metric]] = tuple,
     ) -> None:
         self._counters = counters
-        own = (CountedCollector(counters.metrics, ()), FleetCollector(fleet))
+        own = (CountedCollector(counters.metrics, ()), FleetCollector(fleet), TaskCollector())
         taken = frozenset(family.name for collector in own for family in collector.collect())
         self._collectors: tuple[Collector, ...] = (*own, CountedCollector(gather, taken))
         self._settings = settings

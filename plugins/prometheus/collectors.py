@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any, cast
@@ -58,6 +59,21 @@ class FleetCollector(Collector):
                 if number is not None:
                     gauge.add_metric((replica.model, replica.name), number)
         yield from (running, waiting, kv_use, hits)
+
+
+class TaskCollector(Collector):
+    """The event loop's tasks: more with each call, and back to what it was when nobody calls."""
+
+    def collect(self) -> Iterator[Family]:
+        """Yield the gauge."""
+        yield GaugeMetricFamily("moegate_tasks", "Tasks of the event loop.", value=_tasks())
+
+
+def _tasks() -> int:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:
+        return 0  # no loop runs yet: a gateway that is built asks for the names alone
 
 
 class CountedCollector(Collector):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from gateway import (
 )
 from gateway.contracts.metrics import counter, gauge, histogram
 from plugins.prometheus import Prometheus, PrometheusSettings
+from plugins.prometheus.collectors import TaskCollector
 from plugins.prometheus.counting import Counters
 from tests.unit.builders import make_call, make_replica
 
@@ -182,6 +184,27 @@ def test_the_fleet_is_shown_as_it_is_at_that_moment(metrics: Prometheus) -> None
     assert states == {each: float(each is ReplicaState.READY) for each in ReplicaState}
 
 
+async def test_the_tasks_of_the_loop_are_counted() -> None:
+    def tasks() -> float:
+        (family,) = TaskCollector().collect()
+        (sample,) = family.samples
+        assert sample.name == "moegate_tasks"
+        return sample.value
+
+    before = tasks()
+    release = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(5):
+            group.create_task(release.wait())
+        assert tasks() == before + 5
+        release.set()
+    assert tasks() == before
+
+
+def test_a_gateway_may_be_built_before_its_loop_runs() -> None:
+    assert [sample.value for family in TaskCollector().collect() for sample in family.samples] == [0]
+
+
 async def test_no_caller_can_make_a_label(metrics: Prometheus) -> None:
     """Whatever callers send, the number of time series stays the same."""
 
@@ -255,7 +278,8 @@ def test_what_extensions_count_is_shown_in_prometheus_own_form() -> None:
             gauge("moegate_calls", "A name that is taken.", 1),
         ],
     )
-    assert samples(metrics) == {
+    shown = {(name, labels): number for (name, labels), number in samples(metrics).items() if name != "moegate_tasks"}
+    assert shown == {
         ("moegate_mine_total", (("which", "a"),)): 3,
         ("moegate_now", ()): 1.5,
         ("moegate_waited_seconds_bucket", (("le", "0.5"), ("which", "a"))): 2,
