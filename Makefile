@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 SOURCES := gateway backends policies plugins tests deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check format lint types imports test-engines test-lab engine-vllm engine-sglang engine-ktransformers engine-llama-cpp engine-torch-reference weights lab lab-stop bench bench-peers prove-ledger prove-quotas prove-statistics prove-prefix simulate soak clean
+.PHONY: help install serve test check format lint types imports test-engines test-lab engine-vllm engine-sglang engine-ktransformers engine-llama-cpp engine-torch-reference weights lab lab-stop bench bench-peers prove-ledger prove-quotas prove-statistics prove-prefix prove-resilience simulate soak clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 26
@@ -99,6 +99,9 @@ simulate: install ## routing rules on a simulated fleet of unequal engines: a ta
 
 prove-prefix: install engine-vllm ## what prefix-aware routing finds in the caches of two real vLLMs, beside other rules: a table
 	$(BIN)/python -m tests.engines.prefix $(ARGS)
+
+prove-resilience: install ## engines die, hang, refuse and talk nonsense, networks fail, thousands of clients stay: nobody sees a wrong success
+	$(BIN)/python -m tests.resilience $(ARGS)
 
 soak: install ## hold 32 streams for a minute and look for leaks (ARGS= for more)
 	$(BIN)/python -m tests.performance.soak $(ARGS)

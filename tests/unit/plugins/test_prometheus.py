@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +26,6 @@ from gateway import (
 )
 from gateway.contracts.metrics import counter, gauge, histogram
 from plugins.prometheus import Prometheus, PrometheusSettings
-from plugins.prometheus.collectors import TaskCollector
 from plugins.prometheus.counting import Counters
 from tests.unit.builders import make_call, make_replica
 
@@ -182,27 +180,6 @@ def test_the_fleet_is_shown_as_it_is_at_that_moment(metrics: Prometheus) -> None
     assert value(metrics, "moegate_replica_slots", **labels) == 4
     states = {each: value(metrics, "moegate_replica_state", **labels, state=each.value) for each in ReplicaState}
     assert states == {each: float(each is ReplicaState.READY) for each in ReplicaState}
-
-
-async def test_the_tasks_of_the_loop_are_counted() -> None:
-    def tasks() -> float:
-        (family,) = TaskCollector().collect()
-        (sample,) = family.samples
-        assert sample.name == "moegate_tasks"
-        return sample.value
-
-    before = tasks()
-    release = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(5):
-            group.create_task(release.wait())
-        assert tasks() == before + 5
-        release.set()
-    assert tasks() == before
-
-
-def test_a_gateway_may_be_built_before_its_loop_runs() -> None:
-    assert [sample.value for family in TaskCollector().collect() for sample in family.samples] == [0]
 
 
 async def test_no_caller_can_make_a_label(metrics: Prometheus) -> None:
