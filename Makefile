@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 SOURCES := gateway backends policies plugins tests deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check format lint types imports test-engines test-lab engine-vllm engine-sglang engine-ktransformers engine-llama-cpp engine-torch-reference weights lab lab-stop bench bench-peers prove-ledger prove-quotas prove-statistics prove-prefix prove-resilience simulate soak clean
+.PHONY: help install serve test check format lint types imports test-engines test-lab engine-vllm engine-sglang engine-ktransformers engine-llama-cpp engine-torch-reference weights lab lab-stop bench bench-peers prove-ledger prove-quotas prove-statistics prove-prefix prove-compare prove-resilience simulate soak clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 26
@@ -74,7 +74,7 @@ engine-torch-reference: ## install the embedded engine's environment
 	@$(PYTHON) deploy/lab/engines/install.py torch-reference
 
 test-engines: install engine-torch-reference engine-vllm ## the gateway before vLLM and the reference engine
-	$(BIN)/python -m pytest tests/engines/through_gateway tests/engines/torch_reference tests/engines/prefix tests/engines/attribution
+	$(BIN)/python -m pytest $(addprefix tests/engines/,through_gateway torch_reference prefix attribution resilience experiments compare/test_prove.py)
 
 test-lab: install ## the conformance cases, `engines verify`, `compare` and the recipes, on every engine that is installed
 	$(BIN)/python -m pytest tests/engines/conformance tests/engines/verify tests/engines/compare tests/engines/recipes
@@ -100,7 +100,10 @@ simulate: install ## routing rules on a simulated fleet of unequal engines: a ta
 prove-prefix: install engine-vllm ## what prefix-aware routing finds in the caches of two real vLLMs, beside other rules: a table
 	$(BIN)/python -m tests.engines.prefix $(ARGS)
 
-prove-resilience: install ## engines die, hang, refuse and talk nonsense, networks fail, thousands of clients stay: nobody sees a wrong success
+prove-compare: install engine-vllm engine-torch-reference ## what `moegate compare` says of real engines that are alike, quantised, sabotaged: tables
+	$(BIN)/python -m tests.engines.compare.prove $(ARGS)
+
+prove-resilience: install ## engines die, hang, refuse and talk nonsense, networks fail, thousands of clients stay: nobody sees a wrong success (ARGS="--engines real" for vLLM and llama.cpp)
 	$(BIN)/python -m tests.resilience $(ARGS)
 
 soak: install ## hold 32 streams for a minute and look for leaks (ARGS= for more)

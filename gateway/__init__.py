@@ -1,5 +1,6 @@
 """The authoring surface: what a plugin imports to register backends, policies and the rest; nothing else lives here."""
 
+from gateway.contracts.assigning import Able, ArmWatch, Assigned, Assigner
 from gateway.contracts.backend import (
     Backend,
     Capability,
@@ -87,7 +88,11 @@ from gateway.contracts.tokens import PromptTokens, TokenCounter
 from gateway.hookspecs import hookimpl
 
 __all__ = [
+    "Able",
     "AdmissionPolicy",
+    "ArmWatch",
+    "Assigned",
+    "Assigner",
     "Attempt",
     "AttemptEnd",
     "AttemptWatch",

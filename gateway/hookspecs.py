@@ -1,4 +1,4 @@
-"""The fourteen hooks by which a plugin registers what it brings; called once, at start-up, never on a call's way.
+"""The fifteen hooks by which a plugin registers what it brings; called once, at start-up, never on a call's way.
 
 Each takes nothing and returns declarations. Which of them run, and in what order, is the configuration's to say: what is
 registered and not named there costs nothing.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
+from gateway.contracts.assigning import Assigner
 from gateway.contracts.backend import Backend
 from gateway.contracts.database import Schema
 from gateway.contracts.plugin import Authenticator, CallTransform, Extension, Journal, Recorder, RouteProvider, Service
@@ -122,6 +123,15 @@ def moegate_call_transforms() -> Iterable[Extension[CallTransform]]:  # type: ig
 
     Called once when the registry is built. Run per call in the order of `plugins`, after the caller is known and
     before admission.
+    """
+
+
+@hookspec
+def moegate_assigners() -> Iterable[Extension[Assigner]]:  # type: ignore[empty-body]
+    """Give what runs experiments.
+
+    Called once when the registry is built. Asked per call in the order of `plugins`, after admission and before routing; the
+    first that puts the call into an arm keeps routing inside it.
     """
 
 

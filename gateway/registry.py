@@ -29,6 +29,7 @@ class Kind(StrEnum):
     JOURNAL = "journals"
     RECORDER = "recorders"
     CALL_TRANSFORM = "call_transforms"
+    ASSIGNER = "assigners"
     SERVICE = "services"
     ROUTES = "routes"
     STORE = "stores"
@@ -42,7 +43,7 @@ class Kind(StrEnum):
 
 # What an entry of `plugins:` may be; the other kinds are named where they are used.
 PLUGIN_KINDS = (
-    Kind.AUTHENTICATOR, Kind.CALL_TRANSFORM, Kind.JOURNAL, Kind.RECORDER, Kind.SERVICE, Kind.ROUTES,
+    Kind.AUTHENTICATOR, Kind.CALL_TRANSFORM, Kind.ASSIGNER, Kind.JOURNAL, Kind.RECORDER, Kind.SERVICE, Kind.ROUTES,
 )  # fmt: skip
 
 

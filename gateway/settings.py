@@ -110,6 +110,8 @@ class RetrySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             first of them if it is not longer than that; 0 for never.
         longest_hold_seconds: a replica that has said when to come back is not called before, but for no longer than that;
             0 for calling it all the same.
+        longest_rest_seconds: one that is overloaded and does not say is passed over while others can be called: first for a
+            tenth of a second, twice as long each time in a row, up to that; 0 for never.
         empty_answers: also try another replica if a chat or a completion comes with no text and no tool call. Streams
             then begin with the first of these.
     """
@@ -118,6 +120,7 @@ class RetrySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     minimum_calls: Annotated[int, Meta(ge=0, le=100_000)] = 10
     longest_pause_seconds: Annotated[float, Meta(ge=0, le=600)] = 2.0
     longest_hold_seconds: Annotated[float, Meta(ge=0, le=3_600)] = 60.0
+    longest_rest_seconds: Annotated[float, Meta(ge=0, le=3_600)] = 5.0
     empty_answers: bool = False
 
 

@@ -11,6 +11,9 @@ from gateway import LaunchPlan, LaunchSettings
 from gateway.errors import ConfigError
 
 GGUF_SUFFIX = ".gguf"
+# A connection holds one while it is open: those of calls, those that gateways keep for the next call, and probes. With fewer, new
+# ones are not answered, and a server that has calls enough looks dead.
+HTTP_THREADS_A_CALL, SPARE_HTTP_THREADS = 2, 8
 
 
 class LlamaCppLaunch(local_engine.LocalEngineSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,7 +42,8 @@ class LlamaCppLauncher:
             *("--model", str(_gguf(launch)), "--alias", served_model),
             *("--parallel", str(max_concurrent)),
             *("--ctx-size", str(launch.context_length * max_concurrent)),
-            *("--threads", str(launch.threads), "--threads-batch", str(launch.threads), "--threads-http", "4"),
+            *("--threads", str(launch.threads), "--threads-batch", str(launch.threads)),
+            *("--threads-http", str(HTTP_THREADS_A_CALL * max_concurrent + SPARE_HTTP_THREADS)),
             *("--jinja", "--metrics", "--slots", "--no-ui", "--offline"),
         ]
         return local_engine.plan(command, launch, {})

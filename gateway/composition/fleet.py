@@ -18,7 +18,8 @@ from gateway.errors import ConfigError
 from gateway.fleet.condition import Condition
 from gateway.fleet.hedges import Hedges
 from gateway.fleet.metrics import FleetMeter
-from gateway.fleet.pool import Member, Pool, PooledFleet
+from gateway.fleet.pool import Member, Pool
+from gateway.fleet.pooled_fleet import PooledFleet
 from gateway.fleet.retries import Retries
 from gateway.fleet.target_sources import TargetSources
 from gateway.registry import Kind

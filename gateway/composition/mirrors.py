@@ -10,7 +10,7 @@ import msgspec
 from gateway.composition.context import Builder
 from gateway.dataplane.mirror_counts import MirrorCounts
 from gateway.dataplane.mirroring import Mirror, Mirroring
-from gateway.fleet.pool import PooledFleet
+from gateway.fleet.pooled_fleet import PooledFleet
 from gateway.registry import nearest
 from gateway.settings import MirrorSettings, ModelSettings, Settings
 from gateway.upstream import ConnectionPool

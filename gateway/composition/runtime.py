@@ -25,6 +25,7 @@ from gateway.contracts.database import Database
 from gateway.contracts.plugin import ReplicaAccess, Service
 from gateway.contracts.policy import Describing
 from gateway.dataplane.accounting import Accounting
+from gateway.dataplane.assigning import Assigning
 from gateway.dataplane.bookkeeping import Bookkeeping
 from gateway.dataplane.forwarder import Forwarder
 from gateway.dataplane.recording import Recording
@@ -32,7 +33,7 @@ from gateway.dataplane.serving import Serving
 from gateway.dataplane.watching import watchers_of
 from gateway.errors import ConfigError
 from gateway.fleet.health import HealthMonitor
-from gateway.fleet.pool import PooledFleet
+from gateway.fleet.pooled_fleet import PooledFleet
 from gateway.http.inference import Door, Inference, Limits
 from gateway.http.routes import build_app
 from gateway.registry import Kind, Registry
@@ -51,11 +52,12 @@ FLUSH_SECONDS = 5.0
 class Runtime:
     """What serves calls until the next reload."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one for each part
         self,
         settings: Settings,
         fleet: PooledFleet,
         app: Litestar,
+        inference: Inference,
         serving: Serving,
         services: Sequence[Named],
         builder: Builder,
@@ -63,6 +65,7 @@ class Runtime:
         self.settings = settings
         self.fleet = fleet
         self.app = app
+        self.inference = inference
         self.in_flight = 0
         self._serving = serving
         self._recording = serving.books.recording
@@ -218,6 +221,7 @@ def _build(settings: Settings, builder: Builder) -> Runtime:
             watchers=watchers_of(itertools.chain(routing, *of_models.values())),
         ),
         mirroring=build_mirroring(settings, fleet, connections, builder),
+        assigning=Assigning(plugins[Kind.ASSIGNER]) if plugins[Kind.ASSIGNER] else None,
         books=Bookkeeping(Accounting(builder.tokens), plugins[Kind.JOURNAL], Recording(plugins[Kind.RECORDER])),
     )
     authenticators = [authenticator for _, authenticator in plugins[Kind.AUTHENTICATOR]]
@@ -235,7 +239,7 @@ def _build(settings: Settings, builder: Builder) -> Runtime:
     except ImproperlyConfiguredException as error:
         builder.validator.problem(("plugins",), f"two routes collide: {error.detail}")
         raise ConfigError(*builder.validator.problems) from error
-    return Runtime(settings, fleet, app, serving, plugins[Kind.SERVICE], builder)
+    return Runtime(settings, fleet, app, inference, serving, plugins[Kind.SERVICE], builder)
 
 
 def _handlers(providers: Sequence[Named], builder: Builder) -> list[Any]:

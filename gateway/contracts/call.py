@@ -248,8 +248,11 @@ class Decision(Struct, kw_only=True):
         steps: what each routing policy did, in order; the last one's `left` is the order in which replicas were tried, and
             where that is empty its policy is why the call was refused.
         chosen: the replica whose answer the client got; the attempts before it are in `Outcome.attempts`.
+        arm, probability: of an experiment, as `EXPERIMENT=ARM`, and the chance with which the call came into it.
     """
 
     candidates: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
     chosen: str | None = None
+    arm: str = ""
+    probability: float | None = None

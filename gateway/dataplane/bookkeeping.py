@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from gateway.contracts.assigning import Assigned
 from gateway.contracts.call import Call, Decision, Ending, Outcome
 from gateway.contracts.plugin import Journal
 from gateway.dataplane.accounting import Accounting
@@ -55,13 +56,15 @@ class Entry:
     Attributes:
         outcome: filled in as the call goes on, and final once `written`.
         answer: the engine's, once there is one; it tells what was used.
+        arm: of an experiment, if the call is in one.
     """
 
-    __slots__ = ("_books", "_call", "answer", "decision", "outcome", "written")
+    __slots__ = ("_books", "_call", "answer", "arm", "decision", "outcome", "written")
 
     def __init__(self, books: Bookkeeping, call: Call) -> None:
         self.outcome, self.decision = Outcome(ending=Ending.FAILED, status=0), Decision()
         self.answer: Answer | None = None
+        self.arm: Assigned | None = None
         self.written = False
         self._books = books
         self._call = call

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 import structlog
@@ -27,7 +27,8 @@ from gateway.errors import (
     UpstreamUnreachable,
 )
 from gateway.fleet.hedges import Hedges
-from gateway.fleet.pool import Member, Pool, PooledFleet
+from gateway.fleet.pool import Member, Pool
+from gateway.fleet.pooled_fleet import PooledFleet
 from gateway.upstream import ConnectionPool
 
 log = structlog.get_logger("moegate.forwarder")
@@ -55,7 +56,7 @@ class Forwarder:
         self._attempting = Attempting(connections, attribution, max_answer_bytes, watchers)
         self.aborts = self._attempting.aborts
 
-    async def forward(self, call: Call, pool: Pool, ranked: Sequence[Replica], outcome: Outcome) -> Answer:
+    async def forward(self, call: Call, pool: Pool, ranked: Iterable[Replica], outcome: Outcome) -> Answer:
         """Return the first good answer; every try is noted in `outcome.attempts`, the one that served last.
 
         Raises:
@@ -184,7 +185,7 @@ class Tries:
 
     __slots__ = ("_next", "_pool", "_rest", "_tried", "only_overloaded")
 
-    def __init__(self, pool: Pool, ranked: Sequence[Replica]) -> None:
+    def __init__(self, pool: Pool, ranked: Iterable[Replica]) -> None:
         self._pool = pool
         self._rest: Iterator[Replica] = iter(ranked)
         self._next: Member | None = None

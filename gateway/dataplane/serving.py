@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
+from gateway.contracts.backend import Replica
 from gateway.contracts.call import Call, Ending
 from gateway.contracts.plugin import CallTransform
 from gateway.contracts.policy import AdmissionPolicy, RoutingPolicy
 from gateway.dataplane.admission import Leases, admit
+from gateway.dataplane.assigning import HEADER, Assigning, Told, place_in_arm, tell_end
 from gateway.dataplane.bookkeeping import Bookkeeping, Entry
 from gateway.dataplane.forwarder import Forwarder, log_level_number
 from gateway.dataplane.mirroring import Mirroring
@@ -36,6 +38,7 @@ class Serving:
         books: Bookkeeping,
         routing_of_models: Mapping[str, Sequence[tuple[str, RoutingPolicy]]] | None = None,
         mirroring: Mirroring | None = None,
+        assigning: Assigning | None = None,
     ) -> None:
         self._transforms = tuple(transforms)
         self._admission = tuple(admission)
@@ -45,6 +48,7 @@ class Serving:
         self._preparing_of_models = {name: preparing(own) for name, own in self._routing_of_models.items()}
         self._forwarder = forwarder
         self._mirroring = mirroring
+        self._assigning = assigning
         self.books = books
 
     async def finish(self, seconds: float) -> None:
@@ -77,6 +81,8 @@ class Serving:
             client.release()
             # First of all, as it does not wait: what comes after may be broken off by a stop that waits no longer.
             entry.write()
+            if entry.arm is not None:
+                tell_end(entry.arm, call, entry.outcome)
             try:
                 await leases.settle(entry.outcome)
             finally:  # a cancellation that came meanwhile surfaces here
@@ -102,7 +108,14 @@ class Serving:
             await prepare(prepares, call)
         if self._mirroring is not None:
             self._mirroring.make_room(pool)
-        ranked = place(routing, call, pool, decision)
+        arm = self._assigning.assign(call, pool) if self._assigning is not None else None
+        ranked: Iterable[Replica]
+        if arm is None:
+            ranked = place(routing, call, pool, decision)
+        else:
+            entry.arm = arm
+            client.add_headers([(HEADER, arm.label.encode())])
+            ranked = place_in_arm(arm, routing, call, pool, decision)
         outcome.placed_seconds = time.monotonic() - call.received_at
         if self._mirroring is not None:
             self._mirroring.offer(call, pool)
@@ -112,7 +125,7 @@ class Serving:
             outcome.attribution = tuple(each.record for each in answer.attribution if each.record)
             decision.chosen = answer.member.replica.name
             outcome.status = 200
-            await relay(call, answer, client, outcome)
+            await relay(call, answer, client if arm is None else Told(client, arm, call), outcome)
         except UpstreamError as error:
             answer.failed(error)
             raise

@@ -14,6 +14,8 @@ from gateway.settings import BreakerSettings
 
 log = structlog.get_logger("moegate.fleet")
 
+FIRST_REST_SECONDS = 0.1
+
 
 class Watcher(Protocol):
     """Whoever must know when a replica changes."""
@@ -31,10 +33,14 @@ class Condition:
     Attributes:
         found: what probes, or the supervisor of its engine, say.
         breaker: None where the configuration wants none.
+        rest_seconds: how long its last rest was; 0 when it has served since.
         watchers: held weakly.
     """
 
-    __slots__ = ("_held_until", "_reason", "_spared_until", "_was_ready", "breaker", "found", "replica", "watchers")
+    __slots__ = (
+        "_held_until", "_on_trial", "_reason", "_rests_until", "_spared_until", "_was_ready",
+        "breaker", "found", "replica", "rest_seconds", "watchers",
+    )  # fmt: skip
 
     def __init__(self, replica: Replica, settings: BreakerSettings | None = None) -> None:
         self.replica = replica
@@ -43,6 +49,8 @@ class Condition:
         self.breaker: Breaker | None = None
         self._reason = replica.state_reason
         self._held_until = 0.0
+        self._rests_until = self.rest_seconds = 0.0
+        self._on_trial = False
         self._spared_until = 0.0
         self._was_ready = replica.state is ReplicaState.READY
         self.adopt(settings)
@@ -92,6 +100,28 @@ class Condition:
     def held_seconds(self, now: float) -> float:
         """For how long it is still not to be called."""
         return max(self._held_until - now, 0.0)
+
+    def rest(self, longest_seconds: float, now: float) -> None:
+        """It is overloaded, and has not said for how long. Calls that were on their way when it began to rest say no more."""
+        if now >= self._rests_until or self._on_trial:
+            self._on_trial = False
+            self.rest_seconds = min(max(2 * self.rest_seconds, FIRST_REST_SECONDS), longest_seconds)
+            self._rests_until = now + self.rest_seconds
+
+    def try_rested(self, now: float) -> None:
+        """A call is placed there after its rest: the next ones wait for what becomes of it, or for as long again."""
+        if now >= self._rests_until:
+            self._on_trial = True
+            self._rests_until = now + self.rest_seconds
+
+    def rested(self) -> None:
+        """It serves again."""
+        self._on_trial = False
+        self.rest_seconds = self._rests_until = 0.0
+
+    def rests(self, now: float) -> bool:
+        """Whether others are to be called instead, if there are any."""
+        return now < self._rests_until
 
     def eject(self, now: float) -> None:
         """Too many calls failed: open the breaker."""

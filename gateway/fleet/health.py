@@ -8,7 +8,8 @@ import httpx
 import structlog
 
 from gateway.contracts.backend import Probe, ReplicaState
-from gateway.fleet.pool import Member, PooledFleet
+from gateway.fleet.pool import Member
+from gateway.fleet.pooled_fleet import PooledFleet
 
 log = structlog.get_logger("moegate.health")
 

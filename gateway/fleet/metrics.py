@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from gateway.contracts.metrics import Metric, counter, gauge
 from gateway.fleet.breaker import Phase
-from gateway.fleet.pool import PooledFleet
+from gateway.fleet.pooled_fleet import PooledFleet
 
 
 class FleetMeter:

@@ -1,23 +1,19 @@
-"""The replicas behind a model, and all pools together: who can be given a call, and how few of them must be left."""
+"""The replicas behind a model: who can be given a call, and how few of them must be left."""
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable
 
 from msgspec import Struct
 
-from gateway.contracts.backend import Backend, Replica, ReplicaState, Salting
+from gateway.contracts.backend import Backend, Replica, ReplicaState
 from gateway.contracts.call import Call, Model, Operation
-from gateway.contracts.plugin import LaunchedReplica
-from gateway.contracts.targets import SourceState
 from gateway.fleet.condition import Condition
 from gateway.fleet.hedges import Hedges
 from gateway.fleet.retries import Retries
 from gateway.fleet.slots import Slot
-from gateway.fleet.target_sources import TargetSources
 from gateway.settings import RetrySettings
 from gateway.upstream import HeaderBlock, Origin, Timeouts
 
@@ -27,9 +23,6 @@ ORDINARY_PARAMS = frozenset({
     "max_completion_tokens", "n", "stop", "seed", "user", "metadata",
 })  # fmt: skip
 _ORDINARY_OPERATIONS = frozenset({Operation.CHAT, Operation.COMPLETIONS})
-
-TICK_SECONDS = 0.1
-"""How exactly time is kept while a breaker is open or an engine has asked for a pause."""
 
 
 class Member(Struct, frozen=True, eq=False):
@@ -68,6 +61,7 @@ class Pool:
         # As long as no replica is known, nobody knows what they cannot do.
         self.operations = found if self.members else frozenset(Operation)
         self._by_replica = {id(member.replica): member for member in self.members}
+        self._may_rest = False
 
     def able(self, operation: Operation) -> list[Replica]:
         """Replicas that can do the operation, whatever their state."""
@@ -86,8 +80,11 @@ class Pool:
         return found
 
     def available(self, operation: Operation, unable: Container[str] = ()) -> list[Replica]:
-        """Replicas that are ready, can do the operation and have a free slot, in the order of the configuration."""
-        return [
+        """Replicas that are ready, can do the operation and have a free slot, in the order of the configuration.
+
+        Those that rest are left out, unless there is no other.
+        """
+        found = [
             replica
             for member in self.members
             if (replica := member.replica).state is ReplicaState.READY
@@ -95,6 +92,21 @@ class Pool:
             and operation in replica.operations
             and replica.name not in unable
         ]
+        if self._may_rest:
+            resting = self.resting()
+            self._may_rest = bool(resting)
+            return [replica for replica in found if replica.name not in resting] or found
+        return found
+
+    def rest(self, member: Member, longest_seconds: float) -> None:
+        """Pass a replica over that is overloaded, for a while and as long as others can be called."""
+        member.condition.rest(longest_seconds, time.monotonic())
+        self._may_rest = True
+
+    def resting(self) -> set[str]:
+        """The names of those that rest."""
+        now = time.monotonic()
+        return {member.replica.name for member in self.members if member.condition.rests(now)}
 
     def member(self, replica: Replica) -> Member | None:
         """What belongs to a replica; None if a policy made one up."""
@@ -152,123 +164,3 @@ class Pool:
             f"{replica.name}: {replica.state.value}" + (f" ({replica.state_reason})" if replica.state_reason else "")
             for replica in (member.replica for member in self.members)
         ]
-
-
-class PooledFleet:
-    """Every pool of the running configuration; the `Fleet` that extensions see.
-
-    Args:
-        drained: names of replicas that somebody drained; kept up to date, and shared by one configuration and the next.
-        sources: where the replicas were found that the configuration does not name.
-    """
-
-    def __init__(
-        self,
-        pools: Sequence[Pool],
-        launched: Sequence[LaunchedReplica],
-        drained: set[str] | None = None,
-        sources: TargetSources | None = None,
-    ) -> None:
-        self.pools = tuple(pools)
-        self.sources = sources if sources is not None else TargetSources(())
-        self._launched = tuple(launched)
-        self._drained = drained if drained is not None else set()
-        self._changed = asyncio.Event()
-        self._unsettled = asyncio.Event()
-        self._pools = {id(member.replica): pool for pool in self.pools for member in pool.members}
-        self._conditions = {id(member.replica): member.condition for member in self.members()}
-        self._salting = {
-            id(member.replica): member.backend for member in self.members() if isinstance(member.backend, Salting)
-        }
-        for condition in self._conditions.values():
-            condition.watchers.add(self)
-            condition.drain(drained=condition.replica.name in self._drained)
-
-    def replicas(self) -> Sequence[Replica]:
-        """Every replica of every model."""
-        return [member.replica for member in self.members()]
-
-    def members(self) -> list[Member]:
-        """Every replica with what belongs to it."""
-        return [member for pool in self.pools for member in pool.members]
-
-    def launched(self) -> Sequence[LaunchedReplica]:
-        """Those that the gateway starts itself."""
-        return self._launched
-
-    def target_sources(self) -> Sequence[SourceState]:
-        """The sources of targets, and how each is now."""
-        return self.sources.states()
-
-    def part(self, successor: PooledFleet) -> None:
-        """Place no more calls on replicas that the successor does not have; what runs there may end.
-
-        Calls that wait here for a place go to those that stay. Where none stays they have nowhere else to go.
-        """
-        stay = {id(replica) for replica in successor.replicas()}
-        for pool in self.pools:
-            if any(id(member.replica) in stay for member in pool.members):
-                for member in pool.members:
-                    if id(member.replica) not in stay:
-                        member.condition.drain(drained=True)
-
-    def report(self, replica: Replica, state: ReplicaState, reason: str = "") -> None:
-        """Say what was found of a replica; a change of its state wakes whoever waits for one.
-
-        One whose engine was started again is given calls slowly, unless too few others would serve meanwhile.
-        """
-        condition = self._conditions[id(replica)]
-        if condition.report(state, reason):
-            pool = self._pools[id(replica)]
-            member = pool.member(replica)
-            if member is not None and pool.may_eject(member):
-                condition.start_slowly(time.monotonic())
-
-    def drain(self, replica: Replica) -> None:
-        """Place no more calls there; what runs may end. It holds by the replica's name, until it is resumed."""
-        self._drained.add(replica.name)
-        self._conditions[id(replica)].drain(drained=True)
-
-    def resume(self, replica: Replica) -> None:
-        """Place calls there again."""
-        self._drained.discard(replica.name)
-        self._conditions[id(replica)].drain(drained=False)
-
-    def cache_salt(self, call: Call, replica: Replica) -> str | None:
-        """What keeps the call's tenant out of others' caches there; None for nothing."""
-        backend = self._salting.get(id(replica))
-        return backend.cache_salt(call) if backend is not None else None
-
-    def changed(self) -> None:
-        """A replica's state has changed; see `Watcher`."""
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
-        for pool in self.pools:
-            pool.reconsider(time.monotonic())
-
-    def unsettled(self) -> None:
-        """A replica will change by time alone; see `Watcher`."""
-        self._unsettled.set()
-
-    async def keep_time(self) -> None:
-        """Let time do its part with breakers and with engines that asked for a pause, until cancelled."""
-        while True:
-            self.advance(time.monotonic())
-            if all(condition.settled for condition in self._conditions.values()):
-                self._unsettled.clear()
-                await self._unsettled.wait()
-            await asyncio.sleep(TICK_SECONDS)
-
-    def advance(self, now: float) -> None:
-        """Let time do its part once."""
-        for condition in self._conditions.values():
-            if not condition.settled:
-                condition.advance(now)
-
-    async def wait_for_change(self) -> None:
-        """Return when any replica's state changes."""
-        await self._changed.wait()
-
-    def not_ready(self) -> dict[str, list[str]]:
-        """Per model that no replica can serve now, a line per replica."""
-        return {pool.model.name: reasons for pool in self.pools if (reasons := pool.not_ready_reasons()) is not None}

@@ -26,31 +26,35 @@ class Slot:
         self._held = True
         self._well = False
         member.replica.in_flight += 1
-        breaker = member.condition.breaker
+        condition = member.condition
+        if condition.rest_seconds:
+            condition.try_rested(time.monotonic())
+        breaker = condition.breaker
         if breaker is None:
             self._epoch = 0
             return
         self._epoch = breaker.began()
         if breaker.phase is Phase.HALF_OPEN:
-            member.condition.allot()
+            condition.allot()
 
     def well(self) -> None:
         """The engine serves, or refuses the request itself, which takes an engine that is well."""
-        breaker = self.member.condition.breaker
+        condition = self.member.condition
+        if condition.rest_seconds:
+            condition.rested()
+        breaker = condition.breaker
         if self._well or breaker is None:
             return
         self._well = True
         now = time.monotonic()
         if breaker.well(self._epoch, now):
-            self.member.condition.recovers(now)
+            condition.recovers(now)
 
     def failed(self, error: UpstreamError) -> None:
         """The engine failed, before or after it had begun to serve."""
         condition = self.member.condition
-        if isinstance(error, UpstreamOverloaded) and error.asked_seconds is not None:
-            seconds = min(error.asked_seconds, self._pool.retries.settings.longest_hold_seconds)
-            if seconds > 0:
-                condition.hold(seconds, time.monotonic())
+        if isinstance(error, UpstreamOverloaded):
+            self._overloaded(error)
         verdict, breaker = verdict_of(error), condition.breaker
         if verdict is Verdict.WELL:
             self.well()
@@ -62,6 +66,13 @@ class Slot:
                 condition.eject(now)
             else:
                 condition.spare(now)
+
+    def _overloaded(self, error: UpstreamOverloaded) -> None:
+        settings = self._pool.retries.settings
+        if error.asked_seconds is None:
+            self._pool.rest(self.member, settings.longest_rest_seconds)
+        elif (seconds := min(error.asked_seconds, settings.longest_hold_seconds)) > 0:
+            self.member.condition.hold(seconds, time.monotonic())
 
     def release(self) -> None:
         """Give it back; harmless when repeated."""

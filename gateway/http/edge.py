@@ -1,4 +1,8 @@
-"""The outermost ASGI application: gives every request its id and the runtime that is current when it arrives."""
+"""The outermost ASGI application: gives every request its id and the runtime that is current when it arrives.
+
+Calls at the exact path of an inference endpoint go to it at once: Litestar's way there (its application, the middleware for
+exceptions, router and route) does nothing for them, as decision 0002 says.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from gateway.http.endpoints import ENDPOINTS
+from gateway.http.endpoints import ENDPOINTS, Endpoint
 
 if TYPE_CHECKING:
-    from litestar.types import Receive, Send
+    from litestar.types import HTTPScope, Receive, Send
 
 log = structlog.get_logger("moegate.http")
 
@@ -21,12 +25,23 @@ log = structlog.get_logger("moegate.http")
 _getrandbits = random.Random().getrandbits  # noqa: S311
 
 
+class Handles(Protocol):
+    """The inference endpoints of a runtime."""
+
+    async def handle(self, endpoint: Endpoint, scope: HTTPScope, receive: Receive) -> None:
+        """Serve one request to its end; it says its id itself."""
+
+
 class Serves(Protocol):
-    """What the edge needs of a runtime: an application, and to be told who is inside it."""
+    """What the edge needs of a runtime: who handles requests, and to be told who is inside it."""
+
+    @property
+    def inference(self) -> Handles:
+        """For inference endpoints."""
 
     @property
     def app(self) -> Any:
-        """The ASGI application of this runtime."""
+        """The ASGI application, for all other paths."""
 
     in_flight: int
 
@@ -47,12 +62,14 @@ class Edge:
         call_id = new_call_id()
         state = scope.setdefault("state", {})
         state["call_id"] = call_id
-        if scope["path"] not in ENDPOINTS:  # those add the id themselves, without a wrapper around each chunk
-            send = partial(_send_with_id, send, call_id.encode())
+        endpoint = ENDPOINTS.get(scope["path"])
         runtime = self.current
         runtime.in_flight += 1
         try:
-            await runtime.app(scope, receive, send)
+            if endpoint is not None:
+                await runtime.inference.handle(endpoint, scope, receive)
+            else:
+                await runtime.app(scope, receive, partial(_send_with_id, send, call_id.encode()))
         except asyncio.CancelledError:
             # Only a stop that waits no longer cancels from outside; the server would log it as a crash of ours.
             log.warning("call ended by the stop", call_id=call_id)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("moegate.http")
 
+# Of which a host and its port may consist (RFC 3986, 3.2.2); RFC 9112, 3.2 wants 400 for anything else.
+_OF_HOSTS = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-._~!$&'()*+,;=:[]@%"
+
 ANONYMOUS = Principal(key_id="anonymous", key_name="anonymous", tenant="anonymous")
 
 
@@ -127,6 +130,8 @@ class Inference:
         """Serve one request to its end."""
         exchange = Exchange(scope, receive, endpoint.errors, debug=self._limits.debug)
         try:
+            if exchange.headers.get(b"host", b"").translate(None, _OF_HOSTS):
+                raise InvalidRequest("The Host header is no host.")
             principal = self._door.authenticate(exchange.headers)
             if Scope.INFERENCE not in principal.scopes:
                 raise Rejected("This key may not be used for inference.")

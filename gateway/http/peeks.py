@@ -62,6 +62,8 @@ class Peek(Struct, frozen=True, kw_only=True):
     @property
     def declares_tools(self) -> bool:
         """Whether the model may call tools."""
+        if self.tools is _NULL:
+            return False
         start = _start(self.tools)
         return start != b"null" and not _is_empty(start)
 

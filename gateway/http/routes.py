@@ -18,7 +18,8 @@ from litestar.params import Parameter
 
 from gateway.contracts.call import Scope
 from gateway.errors import GatewayError, Rejected
-from gateway.fleet.pool import Pool, PooledFleet
+from gateway.fleet.pool import Pool
+from gateway.fleet.pooled_fleet import PooledFleet
 from gateway.http import errors
 from gateway.http.endpoints import ENDPOINTS, Endpoint
 from gateway.http.inference import Door, Inference
@@ -92,9 +93,9 @@ def build_app(
 
 
 def _inference(path: str, endpoint: Endpoint, inference: Inference) -> ControllerRouterHandler:
-    """An inference endpoint as a plain ASGI handler: Litestar routes to it and adds nothing to its way.
+    """An inference endpoint as a plain ASGI handler, which checks the key itself, before it reads the body.
 
-    It checks the key itself, before it reads the body.
+    Requests come here by other spellings of its path, such as one with a last slash; the edge hands on the others.
     """
 
     async def handle(scope: HTTPScope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - see Edge

@@ -37,9 +37,11 @@ def explanation(record: CallRecord) -> list[str]:
 def _head(record: CallRecord) -> list[str]:
     when = datetime.fromtimestamp(record.received_at / 1_000, UTC)
     streamed = ", streamed" if record.stream else ""
+    arm = [] if record.probability is None else [f"experiment {record.arm}, {record.probability:.0%} of units"]
     return [
         f"{record.call_id}: {record.operation} of {record.model}{streamed}, for {record.tenant} (key {record.key_name})",
         f"received {when:%Y-%m-%d %H:%M:%S}.{when.microsecond // 1_000:03d} UTC, {_times(record)}",
+        *arm,
         _conclusion(record),
     ]
 

@@ -15,7 +15,7 @@ class CallRecord(Struct, frozen=True, kw_only=True):
         received_at: milliseconds since 1970.
         status: the HTTP status that the client got; 499 if it left before the end.
         admitted_seconds, placed_seconds, first_byte_seconds, total_seconds: since it was received; null if never reached.
-        candidates, steps, chosen: see `gateway.Decision`.
+        candidates, steps, chosen, arm, probability: see `gateway.Decision`.
         attempts: in order, the one that served last.
     """
 
@@ -37,6 +37,8 @@ class CallRecord(Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     chosen: str | None
     attempts: tuple[Attempt, ...]
+    arm: str = ""
+    probability: float | None = None
 
 
 def record_of(call: Call, outcome: Outcome, decision: Decision, now: float) -> CallRecord:
@@ -60,6 +62,8 @@ def record_of(call: Call, outcome: Outcome, decision: Decision, now: float) -> C
         steps=decision.steps,
         chosen=decision.chosen,
         attempts=outcome.attempts,
+        arm=decision.arm,
+        probability=decision.probability,
     )
 
 

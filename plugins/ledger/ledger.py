@@ -89,12 +89,12 @@ class Ledger:
         self._store = CallStore(engine)
         self._sleep = sleep
 
-    def append(self, call: Call, outcome: Outcome, decision: Decision) -> None:  # noqa: ARG002 - attempts say it too
+    def append(self, call: Call, outcome: Outcome, decision: Decision) -> None:
         """Write a call down."""
         if outcome.error_code == LedgerFull.code and self.writer.refusing:
             self.writer.count_refused()
             return
-        self.writer.append(encode_frame(encode_row(row_of(call, outcome, self.clock))))
+        self.writer.append(encode_frame(encode_row(row_of(call, outcome, decision.arm, self.clock))))
 
     async def transform(self, call: Call) -> Call:
         """Let a call pass, unchanged, if there is room to write it down.

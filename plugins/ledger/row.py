@@ -85,7 +85,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[CallRow | GapRow] = msgspec.msgpack.Decoder(CallRow | GapRow)
 
 
-def row_of(call: Call, outcome: Outcome, clock: Callable[[], float] = time.time) -> CallRow:
+def row_of(call: Call, outcome: Outcome, arm: str = "", clock: Callable[[], float] = time.time) -> CallRow:
     """What is kept of a call that has just ended. On the call's way: no loops, no dicts, no formatting."""
     principal = call.principal
     model = call.model
@@ -125,7 +125,7 @@ def row_of(call: Call, outcome: Outcome, clock: Callable[[], float] = time.time)
         outcome.ending,
         outcome.error_code or "",
         outcome.finish_reason or "",
-        "",
+        arm,
         "; ".join(attribution)[:MOST_ATTRIBUTION_CHARACTERS] if attribution else "",
         call.stream,
         call.max_tokens,

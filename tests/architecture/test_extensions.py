@@ -126,15 +126,17 @@ def test_seconds_bytes_and_ports_say_so_in_their_names() -> None:
     )
     unnamed = {name for name in numbers if not name.endswith(units)}
     # The units of a limit's amounts are its dimension; those of prices are in the type's name; an objective's models and
-    # operations have its `ttft_ms`.
+    # operations have its `ttft_ms`. A guardrail's bound is of what it watches.
     assert unnamed == {
         "amount",
+        "bound",
         "burst",
         "cached_input",
         "choices",
         "context_length",
         "defaults",
         "input",
+        "margins",
         "max_attempts",
         "max_concurrent",
         "max_connections",
@@ -147,6 +149,7 @@ def test_seconds_bytes_and_ports_say_so_in_their_names() -> None:
         "output",
         "per_key",
         "per_tenant",
+        "quantile",
         "sample",
         "share",
         "threads",

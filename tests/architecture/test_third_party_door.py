@@ -27,6 +27,7 @@ server: {{anonymous: true}}
 models:
   - name: kimi-k2
     checkpoint: {{id: moonshotai/Kimi-K2-Instruct, context_length: 131072}}
+    retries: {{longest_rest_seconds: 0}}
     replicas:
       - {{name: a, backend: sample_engine, url: "{url}", options: {{path: /v1/chat/completions}}}}
       - {{name: b, backend: sample_engine, url: "{url}", options: {{path: /v1/chat/completions}}}}

@@ -70,12 +70,17 @@ class VllmServer:
 
 @contextmanager
 def vllm_server(
-    model: Path, folder: Path, *, flags: Sequence[str] = (), environment: Mapping[str, str] = MappingProxyType({})
+    model: Path,
+    folder: Path,
+    *,
+    flags: Sequence[str] = (),
+    usual: str = FLAGS,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[VllmServer]:
     """A vLLM that serves a model as `kimi-k2`, with flags that come after the usual ones, and more environment."""
     port = free_port()
     command = [vllm_python(), "-m", "vllm.entrypoints.openai.api_server", f"--model={model}", f"--port={port}"]
-    command += ["--served-model-name=kimi-k2", f"--max-model-len={CONTEXT_LENGTH}", *FLAGS.split(), *flags]
+    command += ["--served-model-name=kimi-k2", f"--max-model-len={CONTEXT_LENGTH}", *usual.split(), *flags]
     with (folder / "vllm.log").open("wb") as log:
         process = subprocess.Popen(
             command,

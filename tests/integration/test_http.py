@@ -21,7 +21,7 @@ def send_until_cut(wire: Wire, piece: bytes) -> None:
 
 
 def test_a_host_that_is_none(wire: Wire) -> None:
-    """Litestar refuses it before any route is asked; the answer is still one of ours."""
+    """Refused before any route is asked, by Litestar or by us; the answer is one of ours."""
     for line in (b"POST /v1/chat/completions", b"GET /healthz"):
         wire.send(line + b" HTTP/1.1\r\nhost: not a host!\r\n\r\n")
         answer = wire.answer()

@@ -1,4 +1,4 @@
-"""Asks a gateway one question on a connection of its own, and judges the answer against what the engine was told to say."""
+"""Asks a gateway one question on a connection of its own, and judges the answer against what the engine must say."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import asyncio
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Protocol
 
 import httptools
 
 from tests.integration.asking import CHAT, DONE, payloads
-from tests.support.scripted_engine.answers import SENTENCE
-from tests.support.scripted_engine.turns import canned
 
 # Longer than any scenario holds a call: a call that is still there then hangs.
 ANSWER_SECONDS = 90.0
@@ -26,30 +24,21 @@ class Verdict(StrEnum):
     REFUSED = "refused"  # nobody took the connection, or it ended before a byte of an answer
     CUT = "cut"  # a begun answer just ends: a client can tell, but was not told
     HANGS = "hangs"
-    WRONG = "wrong"  # what looks whole is not what the engine was told to say
+    WRONG = "wrong"  # what looks whole is not what the engine had to say
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One call: so many content chunks, a fault in the engine's marker, if any; `topic` tells its prompt from others'."""
+class Question(Protocol):
+    """One call, and what is a right answer to it."""
 
-    model: str
-    chunks: int
-    stream: bool
-    fault: str = ""
-    topic: int = 0
+    @property
+    def stream(self) -> bool:
+        """Whether the answer comes in events."""
 
     def body(self) -> bytes:
         """The request."""
-        asked: dict[str, Any] = {
-            "model": self.model,
-            "messages": [{"role": "user", "content": f"{self.topic}, and so on"}],
-            "max_tokens": self.chunks,
-            "stream": self.stream,
-        }
-        if self.fault:
-            asked["user"] = f"[[fault:{self.fault}]]"
-        return json.dumps(asked).encode()
+
+    def expected(self, replica: str) -> tuple[str, str]:
+        """Text and finish reason of the answer, if this replica gives it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +83,7 @@ class Answer:
 
 
 def judge(question: Question, answer: Answer) -> Said:
-    """Compare; only a whole answer with the scripted text, its finish reason and its one end is right."""
+    """Compare; only a whole answer with the expected text, its finish reason and its one end is right."""
     if not answer.headers:
         return Said(Verdict.REFUSED)
     attempts = int(answer.headers.get("x-moegate-attempts", "0"))
@@ -109,13 +98,13 @@ def judge(question: Question, answer: Answer) -> Said:
             Verdict.WRONG if ended else Verdict.CUT, "an end without an end" if ended else "", attempts, replica
         )
     try:
-        verdict, code = (_stream if question.stream else _object)(question, content)
+        verdict, code = (_stream if question.stream else _object)(question.expected(replica), content)
     except (ValueError, KeyError, IndexError, TypeError) as error:
         verdict, code = Verdict.WRONG, f"no answer in its API's shape: {type(error).__name__}"
     return Said(verdict, code, attempts, replica)
 
 
-def _stream(question: Question, content: bytes) -> tuple[Verdict, str]:
+def _stream(expected: tuple[str, str], content: bytes) -> tuple[Verdict, str]:
     events = payloads(content)
     errors = [event for event in events if event.startswith(b'{"error"')]
     if errors:
@@ -128,13 +117,13 @@ def _stream(question: Question, content: bytes) -> tuple[Verdict, str]:
     choices = [choice for event in events[:-1] for choice in json.loads(event)["choices"]]
     text = "".join(choice["delta"].get("content") or "" for choice in choices)
     finishes = [choice["finish_reason"] for choice in choices if choice.get("finish_reason")]
-    right = text == canned(question.chunks, "length").text and finishes == ["length"]
+    right = text == expected[0] and finishes == [expected[1]]
     return (Verdict.RIGHT, "") if right else (Verdict.WRONG, f"{len(text)} characters, {finishes}")
 
 
-def _object(_: Question, content: bytes) -> tuple[Verdict, str]:
+def _object(expected: tuple[str, str], content: bytes) -> tuple[Verdict, str]:
     choice = json.loads(content)["choices"][0]
-    right = choice["message"]["content"] == SENTENCE and choice["finish_reason"] == "stop"
+    right = (choice["message"]["content"], choice["finish_reason"]) == expected
     return (Verdict.RIGHT, "") if right else (Verdict.WRONG, "another text")
 
 

@@ -19,6 +19,7 @@ class Load:
 
     Attributes:
         ports: gateways that may be asked, as a load balancer knows them; may change while it runs.
+        draw: makes a client's next question.
         calls: of each client at least; it goes on for as long as the trouble lasts.
         faults, share: what engines do to that share of the calls; "" is no fault.
         leaving: the share of streams that their clients leave.
@@ -27,6 +28,7 @@ class Load:
 
     ports: list[int]
     key: str
+    draw: Callable[[Load, random.Random], Question]
     model: str
     seed: int
     clients: int
@@ -58,14 +60,7 @@ class Load:
         asked = 0
         while asked < self.calls or self._troubled:
             asked += 1
-            question = Question(
-                self.model,
-                rng.randint(self.shortest, self.longest),
-                rng.random() < self.streams,
-                rng.choice(self.faults) if rng.random() < self.share else "",
-                # No two prompts begin alike: else all would go where the first one is cached.
-                rng.randrange(1 << 62),
-            )
+            question = self.draw(self, rng)
             leave_after = rng.randint(1, 4_000) if question.stream and rng.random() < self.leaving else None
             said = await self._ask(rng, question, leave_after)
             if said is None:

@@ -12,6 +12,7 @@ HEAD = (
     "| scenario | calls | right | recovered | errors, by code | left | MiB before, peak, after | files, tasks | seconds | |",
     "|---|---:|---:|---:|---|---:|---|---|---:|---|",
 )
+COLUMNS = 8  # between the name and what is to be said
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Row:
 
 def row(name: str, scene: Scene, seconds: float) -> Row:
     """What is told of a scenario."""
+    if scene.untried:
+        return Row(name, (*("" for _ in range(COLUMNS)), f"**not tried**: {scene.untried}"), scene.problems)
     load, before, after = scene.load, scene.before, scene.after or scene.before
     errors = ", ".join(f"{number:,} {code}" for code, number in load.codes.most_common())
     memory = " ".join(f"{size / MEBI:.0f}" for size in (before.rss_bytes, scene.peak_bytes, after.rss_bytes))

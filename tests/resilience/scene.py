@@ -11,7 +11,6 @@ from tests.performance.remains import Remains, look
 from tests.resilience.asking import Verdict
 from tests.resilience.load import Load
 from tests.resilience.stage import KEY, Stage
-from tests.support.scripted_engine.process import ScriptedEngine
 
 MEBI = 1024 * 1024
 # What may stay after a scenario: pools of the allocator, not answers. Per connection that was open it may be more.
@@ -34,6 +33,7 @@ class Scene:
         notes: what was measured, for the table.
         problems: what was not as it should be.
         connections: the most that were open at a time, for the bound on memory.
+        untried: why it could not be played here, if it could not.
         exact: whether every try reached an engine that still tells of it.
     """
 
@@ -48,6 +48,7 @@ class Scene:
     problems: list[str] = field(default_factory=list)
     connections: int = 0
     exact: bool = True
+    untried: str = ""
     peak_bytes: int = 0
     after: Remains | None = None
     tasks_after: float = 0.0
@@ -87,10 +88,6 @@ class Scene:
         """A number by the size of the run."""
         return small if self.stage.small else full
 
-    def living(self) -> list[ScriptedEngine]:
-        """Engines that run."""
-        return [engine for engine in self.stage.engines.values() if engine.process.poll() is None]
-
     async def judge(self) -> None:
         """Check what every scenario must leave behind."""
         load, gateway = self.load, self.stage.gateway
@@ -116,8 +113,8 @@ class Scene:
         retries = self.stage.gateway.metric("moegate_retries_total") - self.retries
         told = sum(max(0, said.attempts - 1) for said in load.said)
         self.expect(retries == told, f"the gateway counts {retries:g} retries, clients were told of {told}")
-        seen = sum(engine.state()["seen"] for engine in self.living())
-        if self.exact and load.said:
+        seen = self.stage.seen()
+        if self.exact and load.said and seen is not None:
             self.expect(seen == load.tries, f"engines saw {seen} calls, clients were told of {load.tries} tries")
 
     async def _quiet(self) -> list[str]:
@@ -139,10 +136,7 @@ class Scene:
             left.append(f"{tasks:g} tasks, {self.tasks:g} before")
         if not gateway.at_rest():
             left.append("a replica is not ready, or a call is in flight")
-        for engine in self.living():
-            state = engine.state()
-            left += [f"{engine.name}: {key} {state[key]}" for key in ("running", "waiting", "paused") if state[key]]
-            left += [f"{engine.name}: {state['violations']} violations of HTTP"] if state["violations"] else []
+        left += self.stage.left()
         return left
 
 
@@ -150,10 +144,9 @@ class Scene:
 async def scene(stage: Stage, say: Callable[[str], None]) -> AsyncIterator[Scene]:
     """A scenario's own; its end is judged."""
     gateway = stage.gateway
-    for engine in stage.engines.values():
-        await asyncio.to_thread(engine.reset)
+    await asyncio.to_thread(stage.reset)
     before = await asyncio.to_thread(look, gateway.process.pid, gateway.port, ())
-    load = Load([gateway.port], KEY, "patient", stage.seed, *((6, 6) if stage.small else (50, 40)))
+    load = Load([gateway.port], KEY, stage.draw, "patient", stage.seed, stage.clients, stage.calls)
     counted = [await asyncio.to_thread(gateway.metric, name) for name in ("moegate_tasks", "moegate_retries_total")]
     made = Scene(stage, say, load, before, *counted, len(gateway.log))
     watch = asyncio.create_task(_watch(made))

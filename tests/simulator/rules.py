@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from gateway import Call, Replica
 from gateway.contracts.policy import RoutingPolicy
-from gateway.fleet.pool import PooledFleet
+from gateway.fleet.pooled_fleet import PooledFleet
 from gateway.plugin_manager import DEFAULT_ROUTING
 from policies.routing.capacity_weighted import CapacityWeighted, CapacityWeightedSettings
 from policies.routing.context_fit import ContextFit, ContextFitSettings

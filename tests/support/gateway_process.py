@@ -24,7 +24,7 @@ Json = dict[str, Any]
 # One test's failures must not be the next one's ejected replica, used up budget, or engine that is not to be called yet.
 FORGETFUL: Json = {
     "breaker": {"enabled": False},
-    "retries": {"budget_share": 10, "longest_pause_seconds": 0, "longest_hold_seconds": 0},
+    "retries": {"budget_share": 10, "longest_pause_seconds": 0, "longest_hold_seconds": 0, "longest_rest_seconds": 0},
 }
 
 T = TypeVar("T")

@@ -15,7 +15,8 @@ from msgspec import Struct
 from gateway.dataplane import sse
 from gateway.errors import NoReplicaAvailable
 from plugins.experiments.compare.arms import Arm
-from plugins.experiments.compare.results import Answer, ToolCall
+from plugins.experiments.compare.parts import Parts, error_text
+from plugins.experiments.compare.results import Answer
 
 MOST_EVENT_BYTES = 16 * 1024 * 1024
 MOST_GAPS = 100_000
@@ -106,13 +107,10 @@ class _Reading:
     """An answer that is on its way."""
 
     def __init__(self) -> None:
-        self._answer = Answer()
+        self._parts = Parts()
+        self._answer = self._parts.answer
         self._began = self._last = time.perf_counter()
         self._cutter = sse.EventCutter(MOST_EVENT_BYTES)
-        self._texts: list[str] = []
-        self._reasoning: list[str] = []
-        self._calls: dict[int, list[str]] = {}
-        self._done = False
 
     def head(self, response: httpx.Response) -> None:
         answer, headers = self._answer, response.headers
@@ -126,21 +124,19 @@ class _Reading:
 
     def refused(self, response: httpx.Response, content: bytes) -> None:
         code = response.headers.get("x-moegate-error", "")
-        message = _error_text(content)
+        message = error_text(content)
         wrong_pin = response.status_code == httpx.codes.BAD_REQUEST and "x-moegate-pin" in message
         if response.status_code in _STOPPING or code in _STOPPING_CODES or wrong_pin:
             raise StopRun(f"the gateway refuses ({response.status_code}): {message}")
-        self._fail(code or f"status_{response.status_code}", message)
+        self._parts.fail(code or f"status_{response.status_code}", message)
 
     def take(self, chunk: bytes) -> None:
         now = time.perf_counter()
         said = False
         for event in sse.split(self._cutter.cut(chunk)):
             payload = sse.data(event)
-            if payload == b"[DONE]":
-                self._done = True
-            elif payload is not None:
-                said = self._event(payload) or said
+            if payload is not None:
+                said = self._parts.event(payload) or said
         if not said:
             return
         if self._answer.ttft_seconds is None:
@@ -149,85 +145,10 @@ class _Reading:
             self._answer.gaps_seconds.append(round(now - self._last, 6))
         self._last = now
 
-    def _event(self, payload: bytes) -> bool:
-        """Take one event; whether it says something that a reader sees."""
-        try:
-            event = msgspec.json.decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            self._fail("bad_event", "an event that is no JSON")
-            return False
-        if not isinstance(event, dict):
-            self._fail("bad_event", "an event that is no object")
-            return False
-        if event.get("error"):
-            self._fail("error_event", _error_text(payload))
-            return False
-        if isinstance(usage := event.get("usage"), dict):
-            self._usage(usage)
-        choices = event.get("choices")
-        try:
-            return self._choice(choices[0]) if choices else False
-        except (AttributeError, KeyError, TypeError) as error:
-            self._fail("bad_event", f"an event of another shape: {type(error).__name__}")
-            return False
-
-    def _usage(self, usage: Json) -> None:
-        self._answer.prompt_tokens = usage.get("prompt_tokens")
-        self._answer.completion_tokens = usage.get("completion_tokens")
-        details = usage.get("prompt_tokens_details")
-        self._answer.cached_tokens = details.get("cached_tokens") if isinstance(details, dict) else None
-
-    def _choice(self, choice: Json) -> bool:
-        delta = choice.get("delta") or {}
-        text = delta.get("content") or ""
-        # Engines name it one way or the other, and some both ways.
-        thought = delta.get("reasoning_content") or delta.get("reasoning") or ""
-        calls = delta.get("tool_calls") or ()
-        if text:
-            self._texts.append(text)
-        if thought:
-            self._reasoning.append(thought)
-        for call in calls:
-            function = call.get("function") or {}
-            parts = self._calls.setdefault(call.get("index") or 0, ["", "", ""])
-            parts[0] = parts[0] or call.get("id") or ""
-            parts[1] = parts[1] or function.get("name") or ""
-            parts[2] += function.get("arguments") or ""
-        self._tokens(choice.get("logprobs"))
-        self._answer.finish_reason = choice.get("finish_reason") or self._answer.finish_reason
-        return bool(text or thought or calls)
-
-    def _tokens(self, logprobs: Any) -> None:
-        for each in (logprobs or {}).get("content") or ():
-            top = each.get("top_logprobs") or ()
-            best = max(top, key=lambda one: one["logprob"])["token"] if top else each["token"]
-            self._answer.tokens.append((each["token"], each["logprob"], best))
-
-    def _fail(self, error: str, detail: str) -> None:
-        if not self._answer.error:
-            self._answer.error, self._answer.detail = error, detail[:500]
-
     def failed(self, error: str, detail: str) -> Answer:
-        self._fail(error, detail)
+        self._parts.fail(error, detail)
         return self.whole()
 
     def whole(self) -> Answer:
-        answer = self._answer
-        if not self._done:
-            self._fail("cut_short", "the stream ended without its end")
-        elif answer.finish_reason is None:
-            self._fail("no_finish_reason", "the answer never said why it ended")
-        answer.total_seconds = round(time.perf_counter() - self._began, 6)
-        answer.text, answer.reasoning = "".join(self._texts), "".join(self._reasoning)
-        answer.tool_calls = [
-            ToolCall(name, arguments, id_) for _, (id_, name, arguments) in sorted(self._calls.items())
-        ]
-        return answer
-
-
-def _error_text(content: bytes) -> str:
-    """The message of an error in OpenAI's shape; the beginning of what came where there is none."""
-    try:
-        return str(msgspec.json.decode(content)["error"]["message"])
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, IndexError):
-        return content[:300].decode(errors="replace")
+        self._answer.total_seconds = round(time.perf_counter() - self._began, 6)
+        return self._parts.whole()

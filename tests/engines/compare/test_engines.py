@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.engines.conformance.live_engines import KEY, START_SECONDS, STOP_SECONDS, config, installed, lab_replica
-from tests.support.gateway_process import COMMAND, GatewayProcess, gateway_process, poll
+from tests.engines.compare.asking import Json, asked, calls, moegate
+from tests.engines.conformance.live_engines import START_SECONDS, STOP_SECONDS, config, installed, lab_replica
+from tests.support.gateway_process import GatewayProcess, gateway_process, poll
 
-Json = dict[str, Any]
 REFERENCE = "torch_reference"
-COMPARE_SECONDS = 1500.0
-CITIES = "Oslo Rome Tokyo Paris Lima Cairo Delhi Quito Osaka Lyon Seoul Manila Warsaw Vienna Dublin Athens".split()  # noqa: SIM905 - words read best in a row
-PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": PARAMETERS}}]
-ASKED = ("What is the weather in {}?", "How is the weather in {} today?", "Is it raining in {}?", "Weather in {}?")
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -46,35 +38,11 @@ def pair(
         assert gateway.wait_exit(STOP_SECONDS) == 0, f"the gateway ended badly:\n{gateway.log[-4000:]}"
 
 
-def calls(file: Path) -> Path:
-    """64 tool calls and 64 sums, greedy."""
-    bodies = [body(asked.format(city), tools=TOOLS) for asked in ASKED for city in CITIES]
-    bodies += [body(f"What is {first} + {second}?") for first in range(8) for second in range(8)]
-    file.write_text("".join(f"{json.dumps(each)}\n" for each in bodies))
-    return file
-
-
-def body(text: str, **more: Any) -> Json:
-    return {"messages": [{"role": "user", "content": text}], "temperature": 0, "max_tokens": 64, **more}
-
-
-def moegate(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [COMMAND, *arguments],
-        env={**os.environ, "MOEGATE_KEY": KEY},
-        capture_output=True,
-        text=True,
-        timeout=COMPARE_SECONDS,
-        check=False,
-    )
-
-
 def compared(gateway: GatewayProcess, arms: tuple[str, str], folder: Path, *required: str) -> Json:
     """What the report says of two backends."""
     out = str(folder / "out")
-    options = ("--url", gateway.url, "--model", "on-both", "--data", str(calls(folder / "calls.jsonl")), "--out", out)
-    asked = moegate("compare", "run", "--a", f"backend={arms[0]}", "--b", f"backend={arms[1]}", "--seed", "7", *options)
-    assert asked.returncode == 0, asked.stderr
+    data = calls(folder / "calls.jsonl")
+    asked(gateway.url, "on-both", (f"backend={arms[0]}", f"backend={arms[1]}"), data, Path(out), "--seed", "7")
     told = moegate("compare", "report", out, *[part for each in required for part in ("--require", each)])
     print(told.stderr)  # noqa: T201 - the figures are what the run is for
     found: Json = json.loads(told.stdout)

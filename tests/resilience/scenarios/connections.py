@@ -12,7 +12,8 @@ from gateway.http.crowd import affordable
 from tests.performance.remains import established
 from tests.resilience.asking import Answer, Question, Said, Verdict, judge, request_bytes
 from tests.resilience.scene import MEBI, Scene
-from tests.resilience.stage import CONNECTIONS, KEY
+from tests.resilience.scripted_stage import CONNECTIONS, ScriptedQuestion
+from tests.resilience.stage import KEY
 
 IDLE_CONNECTIONS = 10_000
 # Room for calls, the metrics page and probes while all others are taken.
@@ -81,9 +82,9 @@ async def slow_readers(scene: Scene) -> None:
     """Clients that do not read: the engine is held back, not memory filled; half read on and get all, half leave."""
     load, engine, gateway = scene.load, scene.stage.engines["fast"], scene.stage.gateway
     clients = scene.pick(2, 16)
-    question = Question("bulk", scene.pick(100_000, 150_000), stream=True)
+    question = ScriptedQuestion("bulk", scene.pick(100_000, 150_000), stream=True)
     scene.connections = clients
-    connections = [await _unread(gateway.port, question) for _ in range(clients)]
+    connections = [await unread(gateway.port, question) for _ in range(clients)]
     await scene.until(lambda: engine.state()["paused"] >= clients, "the engine is held back", 120)
     grown = gateway.rss_bytes - scene.before.rss_bytes
     scene.expect(
@@ -93,12 +94,13 @@ async def slow_readers(scene: Scene) -> None:
     for connection in connections[clients // 2 :]:
         connection.close()
     for connection in connections[: clients // 2]:
-        load.said.append(await _read_all(connection, question))
+        load.said.append(await read_all(connection, question))
     load.left = clients - clients // 2
     scene.expect(load.count(Verdict.RIGHT) == clients // 2, f"of those that read on: {load.said}")
 
 
-async def _unread(port: int, question: Question) -> socket.socket:
+async def unread(port: int, question: Question) -> socket.socket:
+    """Ask, and do not read what comes; there is little room for it."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER_BYTES)
     connection.setblocking(False)
@@ -108,7 +110,8 @@ async def _unread(port: int, question: Question) -> socket.socket:
     return connection
 
 
-async def _read_all(connection: socket.socket, question: Question) -> Said:
+async def read_all(connection: socket.socket, question: Question) -> Said:
+    """Read on to the end, and judge."""
     answer, loop = Answer(), asyncio.get_running_loop()
     with connection, suppress(OSError):
         while data := await loop.sock_recv(connection, MEBI):

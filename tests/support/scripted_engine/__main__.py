@@ -19,12 +19,11 @@ from tests.support.scripted_engine.metered import Metered
 from tests.support.scripted_engine.protocol import Engine, EngineProtocol
 from tests.support.scripted_engine.state import EngineState
 
-HOST = "127.0.0.1"
-
 
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="scripted_engine", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="the address it listens on")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--control-port", type=int, default=0, help="the same door on a port that never stops")
     parser.add_argument("--name", default="scripted", help="what `only=` in a marker is compared with")
@@ -44,9 +43,10 @@ def arguments() -> argparse.Namespace:
 class Listener:
     """The engine's port, which a test may close and open again."""
 
-    def __init__(self, engine: Engine, *, counted: bool) -> None:
+    def __init__(self, engine: Engine, host: str, *, counted: bool) -> None:
         """Not listening yet."""
         self.engine = engine
+        self.host = host
         self.counted = counted
         self.server: asyncio.Server | None = None
         self.port = 0
@@ -55,7 +55,7 @@ class Listener:
         """Listen; the port is kept for the next time."""
         loop = asyncio.get_running_loop()
         self.server = await loop.create_server(
-            lambda: EngineProtocol(self.engine, counted=self.counted), HOST, port, backlog=4096
+            lambda: EngineProtocol(self.engine, counted=self.counted), self.host, port, backlog=4096
         )
         self.port = self.server.sockets[0].getsockname()[1]
 
@@ -84,7 +84,7 @@ async def serve(options: argparse.Namespace) -> None:
     engine.interval = options.chunk_interval_ms / 1000
     engine.first_chunk_delay = options.first_chunk_ms / 1000
     engine.answer_delay = options.answer_ms / 1000
-    listener, control = Listener(engine, counted=True), Listener(engine, counted=False)
+    listener, control = (Listener(engine, options.host, counted=counted) for counted in (True, False))
     engine.script = start_script
     engine.other = control_door = ControlDoor(engine, listener.switch)
     if options.metered:

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 import msgspec
 
 ROOT = Path(__file__).resolve().parents[3]
+LOOPBACK = "127.0.0.1"
 READY_SECONDS = 20.0
 STOP_SECONDS = 5.0
 Json = dict[str, Any]
@@ -28,11 +29,12 @@ class ScriptedEngine:
     name: str
     port: int
     control_port: int
+    host: str = LOOPBACK
 
     @property
     def url(self) -> str:
         """Where a replica's `url` points: no `/v1` at the end."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -108,7 +110,7 @@ class ScriptedEngine:
 
     def _ask(self, method: str, verb: str, body: Json | None = None, read_seconds: float = 10.0) -> Any:
         # A connection a question: the control port must stay usable after the engine was told to drop connections.
-        connection = http.client.HTTPConnection("127.0.0.1", self.control_port, timeout=read_seconds)
+        connection = http.client.HTTPConnection(self.host, self.control_port, timeout=read_seconds)
         try:
             content = None if body is None else msgspec.json.encode(body)
             connection.request(method, f"/_scripted/{verb}", content)
@@ -122,9 +124,10 @@ class ScriptedEngine:
         return msgspec.json.decode(text)
 
 
-def start(*options: str, name: str = "scripted", prefix: Sequence[str] = ()) -> ScriptedEngine:
+def start(*options: str, name: str = "scripted", prefix: Sequence[str] = (), host: str = LOOPBACK) -> ScriptedEngine:
     """Start the engine and wait for its ready line; `prefix` is for `taskset` and the like."""
     command = [*prefix, sys.executable, "-m", "tests.support.scripted_engine", "--exit-with-stdin", "--name", name]
+    command += ["--host", host]
     process = subprocess.Popen(
         [*command, *options],
         cwd=ROOT,
@@ -140,7 +143,7 @@ def start(*options: str, name: str = "scripted", prefix: Sequence[str] = ()) -> 
         message = f"the scripted engine did not start (exit status {process.wait(STOP_SECONDS)})"
         raise RuntimeError(message)
     ready = msgspec.json.decode(line)
-    return ScriptedEngine(process, name, ready["port"], ready["control_port"])
+    return ScriptedEngine(process, name, ready["port"], ready["control_port"], host)
 
 
 @contextmanager

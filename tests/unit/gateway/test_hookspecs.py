@@ -11,7 +11,7 @@ from gateway.plugin_manager import load_plugins
 HOOKS = {name: value for name, value in vars(hookspecs).items() if name.startswith("moegate_")}
 
 
-def test_there_are_fourteen() -> None:
+def test_there_are_fifteen() -> None:
     assert set(HOOKS) == {
         "moegate_backends",
         "moegate_admission_policies",
@@ -23,6 +23,7 @@ def test_there_are_fourteen() -> None:
         "moegate_schemas",
         "moegate_stores",
         "moegate_target_sources",
+        "moegate_assigners",
         "moegate_call_transforms",
         "moegate_services",
         "moegate_routes",

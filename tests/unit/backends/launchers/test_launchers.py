@@ -151,6 +151,11 @@ def test_llama_cpp_gives_every_slot_the_whole_context(engines: Path, model: Path
     assert (option(plan, "--parallel"), option(plan, "--ctx-size"), option(plan, "--threads")) == ("4", "8192", "3")
 
 
+def test_llama_cpp_has_threads_for_more_connections_than_calls(engines: Path, model: Path) -> None:
+    prepare(model, "gguf")
+    assert int(option(plan_of(LLAMA_CPP, model=model), "--threads-http")) == 16
+
+
 def test_llama_cpp_serves_a_file_that_is_named(engines: Path, model: Path, tmp_path: Path) -> None:
     file = tmp_path / "k2.gguf"
     with pytest.raises(ConfigError, match="there is no GGUF file"):

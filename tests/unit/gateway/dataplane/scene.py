@@ -14,7 +14,7 @@ from gateway.dataplane.bookkeeping import Bookkeeping
 from gateway.dataplane.forwarder import Forwarder
 from gateway.dataplane.recording import Recording
 from gateway.dataplane.serving import Serving
-from gateway.fleet.pool import PooledFleet
+from gateway.fleet.pooled_fleet import PooledFleet
 from tests.unit.builders import make_call, make_pool, make_replica
 from tests.unit.fakes import EVENT_STREAM, FakeClient, FakeConnections, FakeCounter, FakeResponse
 

@@ -12,7 +12,8 @@ from gateway.dataplane.aborts import Aborts
 from gateway.dataplane.attempting import Answer
 from gateway.dataplane.forwarder import Forwarder
 from gateway.errors import GatewayError, UpstreamBroken, UpstreamOverloaded, UpstreamTimeout, UpstreamUnreachable
-from gateway.fleet.pool import Pool, PooledFleet
+from gateway.fleet.pool import Pool
+from gateway.fleet.pooled_fleet import PooledFleet
 from tests.unit.builders import make_call, make_member, make_replica, until
 from tests.unit.fakes import EVENT_STREAM, FakeBackend, FakeConnections, FakeResponse, Piece
 

@@ -19,7 +19,8 @@ from gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from gateway.fleet.pool import Pool, PooledFleet
+from gateway.fleet.pool import Pool
+from gateway.fleet.pooled_fleet import PooledFleet
 from tests.unit.builders import make_call, make_member, make_pool, make_replica, until
 from tests.unit.fakes import FakeConnections, FakeResponse
 

@@ -10,7 +10,7 @@ from gateway.dataplane import attempting
 from gateway.dataplane.attempting import Answer
 from gateway.dataplane.forwarder import Forwarder
 from gateway.errors import PolicyFailed, Rejected, UpstreamBroken, UpstreamError, UpstreamOverloaded, UpstreamTimeout
-from gateway.fleet.pool import PooledFleet
+from gateway.fleet.pooled_fleet import PooledFleet
 from tests.unit.builders import make_call, make_pool, make_replica
 from tests.unit.fakes import EVENT_STREAM, FakeConnections, FakeResponse, Piece
 

@@ -13,7 +13,7 @@ from gateway.dataplane.forwarder import Forwarder
 from gateway.dataplane.hedging import HEDGE_LOST
 from gateway.errors import UpstreamBroken, UpstreamOverloaded, UpstreamRefused, UpstreamTimeout
 from gateway.fleet.hedges import LEAST_TIMES, Hedges
-from gateway.fleet.pool import PooledFleet
+from gateway.fleet.pooled_fleet import PooledFleet
 from gateway.settings import HedgeSettings
 from tests.unit.builders import make_call, make_pool, make_replica
 from tests.unit.fakes import EVENT_STREAM, FakeBackend, FakeConnections, FakeResponse, Piece

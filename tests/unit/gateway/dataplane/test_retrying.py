@@ -13,7 +13,7 @@ from gateway import Ending, Operation, Outcome
 from gateway.dataplane.attempting import Answer
 from gateway.dataplane.forwarder import JITTER_SHARE, Forwarder
 from gateway.errors import EmptyAnswer, UpstreamBroken, UpstreamOverloaded, UpstreamRefused, UpstreamUnreachable
-from gateway.fleet.pool import PooledFleet
+from gateway.fleet.pooled_fleet import PooledFleet
 from gateway.fleet.retries import Retries
 from gateway.settings import RetrySettings
 from tests.unit.builders import make_call, make_pool, make_replica

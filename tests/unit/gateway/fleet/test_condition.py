@@ -11,7 +11,8 @@ import structlog
 from gateway import Operation, ReplicaState
 from gateway.errors import UpstreamBroken, UpstreamOverloaded, UpstreamRefused
 from gateway.fleet.condition import Condition
-from gateway.fleet.pool import Member, Pool, PooledFleet
+from gateway.fleet.pool import Member, Pool
+from gateway.fleet.pooled_fleet import PooledFleet
 from gateway.settings import BreakerSettings
 from tests.unit.builders import make_pool, make_replica
 
@@ -65,7 +66,7 @@ def test_refusals_and_overloads_eject_nobody() -> None:
         slot = pool.take(pool.members[0])
         slot.failed(error)
         slot.release()
-    assert available(pool) == ["a", "b"]
+    assert pool.members[0].condition.stands
 
 
 def test_without_settings_nobody_is_ejected() -> None:
@@ -236,3 +237,42 @@ async def test_time_is_kept_by_whoever_runs_the_fleet() -> None:
     assert member.replica.breaker == "closed"
     keeping.cancel()
     await asyncio.gather(keeping, return_exceptions=True)
+
+
+def test_each_rest_in_a_row_is_twice_as_long_until_it_serves() -> None:
+    condition = pool_of(1).members[0].condition
+    assert not condition.rests(0.0)
+    now, lengths = 100.0, []
+    for _ in range(8):
+        condition.rest(5.0, now)
+        condition.rest(5.0, now + condition.rest_seconds / 2)  # one that was on its way
+        assert condition.rests(now + 0.99 * condition.rest_seconds)
+        lengths.append(condition.rest_seconds)
+        now += condition.rest_seconds
+        assert not condition.rests(now)
+    assert lengths == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0])
+
+
+def test_after_its_rest_it_is_tried_by_one_call_at_a_time() -> None:
+    condition = pool_of(1).members[0].condition
+    condition.rest(5.0, 0.0)
+    condition.try_rested(0.1)
+    assert condition.rests(0.15)
+    condition.rest(5.0, 0.16)  # the trial, not one that was on its way
+    assert condition.rests(0.35)
+    assert not condition.rests(0.37)
+    condition.try_rested(0.4)
+    assert not condition.rests(0.61), "the trial takes longer than that"
+    condition.rested()
+    assert not condition.rests(0.5)
+
+
+def test_the_first_rest_after_it_served_is_short_again() -> None:
+    pool = pool_of(1)
+    condition = pool.members[0].condition
+    condition.rest(5.0, 0.0)
+    condition.rest(5.0, 1.0)
+    serve(pool, pool.members[0])
+    condition.rest(5.0, 2.0)
+    assert condition.rests(2.09)
+    assert not condition.rests(2.11)

@@ -10,7 +10,8 @@ import pytest
 from gateway import LaunchedReplica, LaunchPlan, Probe, Replica, ReplicaLoad, ReplicaState
 from gateway.fleet import health
 from gateway.fleet.health import HealthMonitor
-from gateway.fleet.pool import Pool, PooledFleet
+from gateway.fleet.pool import Pool
+from gateway.fleet.pooled_fleet import PooledFleet
 from tests.unit.builders import MODEL, make_member, make_replica, until
 from tests.unit.fakes import FakeBackend
 

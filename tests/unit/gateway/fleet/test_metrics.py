@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from gateway.fleet.hedges import Hedges
 from gateway.fleet.metrics import FleetMeter
-from gateway.fleet.pool import PooledFleet
+from gateway.fleet.pooled_fleet import PooledFleet
 from gateway.fleet.retries import Retries
 from gateway.settings import BreakerSettings, HedgeSettings, RetrySettings
 from tests.unit.builders import make_pool, make_replica

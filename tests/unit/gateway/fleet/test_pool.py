@@ -5,8 +5,12 @@ from typing import Any
 
 import pytest
 
-from gateway import LaunchedReplica, LaunchPlan, Operation, ReplicaState
-from gateway.fleet.pool import PooledFleet
+from gateway import LaunchedReplica, LaunchPlan, Operation, Replica, ReplicaState
+from gateway.errors import UpstreamOverloaded
+from gateway.fleet.pool import Pool
+from gateway.fleet.pooled_fleet import PooledFleet
+from gateway.fleet.retries import Retries
+from gateway.settings import RetrySettings
 from tests.unit.builders import make_pool, make_replica
 
 ONLY_CHAT = frozenset({Operation.CHAT})
@@ -119,3 +123,53 @@ def test_models_that_are_not_ready() -> None:
     assert fleet.not_ready() == {"kimi-k2": ["a: starting", "b: starting"]}
     fleet.report(fleet.replicas()[1], ReplicaState.READY)
     assert fleet.not_ready() == {}
+
+
+def overloaded(pool: Pool, name: str, *, asked: float | None = None) -> None:
+    """One call there is told that its engine is overloaded."""
+    member = next(each for each in pool.members if each.replica.name == name)
+    error = UpstreamOverloaded("status 503: queue full")
+    error.asked_seconds = asked
+    slot = pool.take(member)
+    slot.failed(error)
+    slot.release()
+
+
+def names(pool: Pool) -> list[str]:
+    return [replica.name for replica in pool.available(Operation.CHAT)]
+
+
+def patient_pool(*replicas: Replica) -> Pool:
+    """A pool whose replicas rest long enough for any machine."""
+    pool = make_pool(*replicas)
+    pool.retries = Retries(RetrySettings(longest_rest_seconds=3_600))
+    for member in pool.members:
+        member.condition.rest_seconds = 1_800.0
+    return pool
+
+
+def test_a_replica_that_is_overloaded_is_passed_over_while_others_can_be_called() -> None:
+    first, second = make_replica("a"), make_replica("b")
+    pool = patient_pool(first, second)
+    overloaded(pool, "a")
+    assert names(pool) == ["b"]
+    assert pool.resting() == {"a"}
+    second.in_flight = second.slots
+    assert names(pool) == ["a"], "better asked than refused"
+    second.in_flight = 0
+    overloaded(pool, "b")
+    assert names(pool) == ["a", "b"], "all are"
+
+
+def test_an_overload_that_says_for_how_long_is_a_hold_and_no_rest() -> None:
+    pool = make_pool(make_replica("a"), make_replica("b"))
+    overloaded(pool, "a", asked=30.0)
+    assert pool.resting() == set()
+    assert names(pool) == ["b"]
+
+
+def test_nothing_rests_where_the_settings_say_so() -> None:
+    pool = make_pool(make_replica("a"), make_replica("b"))
+    pool.retries = Retries(RetrySettings(longest_rest_seconds=0))
+    overloaded(pool, "a")
+    assert names(pool) == ["a", "b"]

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from gateway import ReplicaState
-from gateway.fleet.pool import Member, PooledFleet
+from gateway.fleet.pool import Member
+from gateway.fleet.pooled_fleet import PooledFleet
 from gateway.settings import BreakerSettings
 from tests.unit.builders import make_pool, make_replica
 from tests.unit.gateway.fleet.test_condition import BROKEN, SETTINGS, fail, pool_of

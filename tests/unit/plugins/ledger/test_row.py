@@ -27,11 +27,11 @@ def test_a_call_is_written_down_with_all_that_is_known() -> None:
         attempts=(Attempt("a", "sglang", "upstream_timeout"), Attempt("b", "vllm")),
         attribution=("Kimi K2", "modified"),
     )
-    row = row_of(call, outcome, Clock(NOON))
+    row = row_of(call, outcome, "trial=b", Clock(NOON))
     assert row == CallRow(
         *("c" * 32, NOON - 2_000, "acme", "search", "k1", "someone", "chat", "kimi-k2"),
         *("moonshotai/Kimi-K2-Instruct", "main", "vllm", "b", 2, 7, 3, 5, 2, True, 5_000, "EUR"),
-        *(10, 200_000, 2_000_000, 200, "completed", "", "stop", "", "Kimi K2; modified", True, 300),
+        *(10, 200_000, 2_000_000, 200, "completed", "", "stop", "trial=b", "Kimi K2; modified", True, 300),
     )
     assert decode_row(encode_row(row)) == row
 
@@ -41,7 +41,7 @@ def test_what_nobody_knows_is_not_zero() -> None:
         ending=Ending.FAILED, status=429, error_code="quota_exceeded", usage=None, cost_nanos=None, checkpoint=None,
         attempts=(), admitted_seconds=None, first_byte_seconds=None, finish_reason=None,
     )  # fmt: skip
-    row = row_of(make_call(), refused, Clock())
+    row = row_of(make_call(), refused, clock=Clock())
     assert (row.prompt_tokens, row.completion_tokens, row.cost_nanos, row.queue_us, row.first_byte_us) == (None,) * 5
     assert row.max_tokens is None
     assert (row.attempts, row.replica, row.checkpoint, row.currency, row.team) == (0, "", "", "", "")

@@ -119,4 +119,9 @@ def test_a_gateway_that_serves_loads_none_of_it() -> None:
         "plugins.experiments",
         "plugins.experiments.compare",
         "plugins.experiments.compare.commands",
+        "plugins.experiments.live",
+        "plugins.experiments.live.commands",
+        "plugins.experiments.live.printing",
+        "plugins.experiments.live.settings",
+        "plugins.experiments.live.tables",
     }

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway import Call, Ending, Lease, Operation, Outcome, Principal, Replica, ReplicaState, Usage
-from gateway.fleet.pool import PooledFleet
+from gateway.fleet.pooled_fleet import PooledFleet
 from policies.admission.fair_queue.lane import Lane
 from policies.admission.fair_queue.policy import FairQueue, Lanes
 from policies.admission.fair_queue.settings import FairQueueSettings

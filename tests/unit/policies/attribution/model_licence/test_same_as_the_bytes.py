@@ -24,6 +24,7 @@ from policies.attribution.model_licence.products import Snapshot
 from policies.attribution.model_licence.settings import Mode, ModelLicenceSettings
 from policies.attribution.model_licence.standing import Standing
 from policies.attribution.model_licence.states import State
+from tests.support.gateway_process import FORGETFUL
 from tests.unit.builders import BODY
 from tests.unit.fakes import EVENT_STREAM, FakeResponse
 from tests.unit.gateway.in_process import STREAMED, Gateway, config, replica, running
@@ -101,7 +102,7 @@ def configured(weights: tuple[str, ...]) -> dict[str, Any]:
         replicas=replicas, policies={"routing": [], "attribution": [{"use": "licensed"}]}, plugins=[{"use": "kept"}]
     )
     found["models"][0]["breaker"] = {"enabled": False}
-    found["models"][0]["retries"] = {"minimum_calls": 10_000, "longest_pause_seconds": 0, "longest_hold_seconds": 0}
+    found["models"][0]["retries"] = {**FORGETFUL["retries"], "minimum_calls": 10_000}
     return found
 
 
