@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.performance.statistics import fixed_size, peeking, quantile_peeking
+from tests.performance.statistics import count_peeking, fixed_size, peeking, quantile_peeking
 from tests.performance.statistics.findings import Finding, Simulation, table, timed
 
 RESULTS = Path(__file__).parent / "results" / "simulations.md"
@@ -19,6 +19,8 @@ SIMULATIONS: dict[str, tuple[Simulation, float]] = {
     "Paired rates at the margin, watched": (peeking.at_the_margin, 1),
     "Live split, watched": (peeking.live_split, 1),
     "Endpoints together": (peeking.endpoints, 1),
+    "Pairs by their counts, watched": (count_peeking.pairs, 1),
+    "Conversations by their counts, watched": (count_peeking.conversations, 0.1),
     "Quantiles, watched": (quantile_peeking.true_quantiles, 1),
     "Whole latency comparisons, watched": (quantile_peeking.slow_arms, 0.02),
     "Sample ratio, watched": (quantile_peeking.sample_ratios, 1),
