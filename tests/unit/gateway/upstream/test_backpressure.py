@@ -130,10 +130,11 @@ async def test_refused_and_closed_before_the_upload_is_through(pool: ConnectionP
 
 async def test_last_words_are_heard_when_a_write_fails_first(pool: ConnectionPool) -> None:
     """The order that chance decides in the test above, made certain: the answer is in the kernel, the write failed."""
-    answered = asyncio.Event()
+    deaf, answered = asyncio.Event(), asyncio.Event()
 
     async def script(peer: Peer) -> None:
         await peer.request_head()
+        await deaf.wait()
         await peer.send(REFUSAL)
         answered.set()
         await peer.client_closed()
@@ -144,6 +145,7 @@ async def test_last_words_are_heard_when_a_write_fails_first(pool: ConnectionPoo
         (connection,) = held(pool)
         assert connection._transport is not None
         connection._transport.pause_reading()
+        deaf.set()
         await answered.wait()
         assert connection.parser.untouched
         connection._peer_closed(BrokenPipeError())
