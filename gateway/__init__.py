@@ -1,6 +1,6 @@
 """The authoring surface: what a plugin imports to register backends, policies and the rest; nothing else lives here."""
 
-from gateway.contracts.assigning import Able, ArmWatch, Assigned, Assigner
+from gateway.contracts.assigning import Able, ArmWatch, Assigned, Assigner, Copies, CopyTo
 from gateway.contracts.backend import (
     Backend,
     Capability,
@@ -30,6 +30,7 @@ from gateway.contracts.call import (
     Step,
     Usage,
 )
+from gateway.contracts.copying import CopyLimits
 from gateway.contracts.database import Database, Schema
 from gateway.contracts.introspection import Fact, FactName, Introspection, Introspective, NativeContinuation
 from gateway.contracts.metrics import Histogram, Metered, Metric, MetricKind
@@ -108,6 +109,9 @@ __all__ = [
     "Capability",
     "Checkpoint",
     "CommandContext",
+    "Copies",
+    "CopyLimits",
+    "CopyTo",
     "Database",
     "Decision",
     "Describing",

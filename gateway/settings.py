@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gateway.contracts.call import Checkpoint, Prices
+from gateway.contracts.copying import CopyLimits
 from gateway.contracts.secret import Secret
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -140,26 +141,18 @@ class HedgeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     minimum_calls: Annotated[int, Meta(ge=0, le=100_000)] = 1
 
 
-class MirrorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class MirrorSettings(CopyLimits, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which calls are copied to other replicas, whose answers nobody gets: to warm and to watch an engine.
 
     Attributes:
         to: the model whose replicas get the copies.
         replicas: only these of them, by name; `*` stands for any part of one.
         share: of the model's calls.
-        max_concurrent: copies in flight at a time; calls beyond are not copied.
-        max_bytes: of the requests that copies in flight hold.
-        total_seconds: how long one copy may take.
-        busy_share: of the slots of the model's own replicas, from which on nothing is copied, and copies in flight end.
     """
 
     to: Name
-    replicas: list[str] = []
+    replicas: tuple[str, ...] = ()
     share: Annotated[float, Meta(gt=0, le=1)]
-    max_concurrent: Annotated[int, Meta(ge=1, le=256)] = 8
-    max_bytes: Annotated[int, Meta(ge=1_024)] = 16_777_216
-    total_seconds: Seconds = 600.0
-    busy_share: Annotated[float, Meta(gt=0, le=1)] = 0.8
 
 
 class ReplicaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

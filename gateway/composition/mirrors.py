@@ -8,18 +8,16 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from gateway.composition.context import Builder
+from gateway.dataplane.copying import Copying
 from gateway.dataplane.mirror_counts import MirrorCounts
 from gateway.dataplane.mirroring import Mirror, Mirroring
 from gateway.fleet.pooled_fleet import PooledFleet
 from gateway.registry import nearest
 from gateway.settings import MirrorSettings, ModelSettings, Settings
-from gateway.upstream import ConnectionPool
 from gateway.validation import readable
 
 
-def build_mirroring(
-    settings: Settings, fleet: PooledFleet, connections: ConnectionPool, builder: Builder
-) -> Mirroring | None:
+def build_mirroring(settings: Settings, fleet: PooledFleet, copying: Copying, builder: Builder) -> Mirroring | None:
     """What copies calls; None where no model wants that."""
     mirrors = {
         model.name: mirror
@@ -28,7 +26,7 @@ def build_mirroring(
     }
     if not mirrors:
         return None
-    mirroring = Mirroring(connections, mirrors)
+    mirroring = Mirroring(copying, mirrors)
     builder.meters.add("mirror", mirroring)
     return mirroring
 

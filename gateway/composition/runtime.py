@@ -27,9 +27,11 @@ from gateway.contracts.policy import Describing
 from gateway.dataplane.accounting import Accounting
 from gateway.dataplane.assigning import Assigning
 from gateway.dataplane.bookkeeping import Bookkeeping
+from gateway.dataplane.copying import Copying
 from gateway.dataplane.forwarder import Forwarder
 from gateway.dataplane.recording import Recording
 from gateway.dataplane.serving import Serving
+from gateway.dataplane.shadowing import Shadowing
 from gateway.dataplane.watching import watchers_of
 from gateway.errors import ConfigError
 from gateway.fleet.health import HealthMonitor
@@ -208,6 +210,9 @@ def _build(settings: Settings, builder: Builder) -> Runtime:
     connections = builder.shared(("connections",), lambda: ConnectionPool(UpstreamLimits()))
     attribution = _policies(builder, policies.attribution, Kind.ATTRIBUTION_POLICY, "attribution")
     routing, of_models = build_routing(settings, builder)
+    copying, assigners = Copying(connections), plugins[Kind.ASSIGNER]
+    mirroring = build_mirroring(settings, fleet, copying, builder)
+    max_answer_bytes = UpstreamLimits().max_body_bytes
     serving = Serving(
         transforms=plugins[Kind.CALL_TRANSFORM],
         admission=_policies(builder, policies.admission, Kind.ADMISSION_POLICY, "admission"),
@@ -217,11 +222,12 @@ def _build(settings: Settings, builder: Builder) -> Runtime:
             connections,
             fleet,
             attribution,
-            UpstreamLimits().max_body_bytes,
+            max_answer_bytes,
             watchers=watchers_of(itertools.chain(routing, *of_models.values())),
         ),
-        mirroring=build_mirroring(settings, fleet, connections, builder),
-        assigning=Assigning(plugins[Kind.ASSIGNER]) if plugins[Kind.ASSIGNER] else None,
+        copying=copying if mirroring is not None or assigners else None,
+        mirroring=mirroring,
+        assigning=Assigning(assigners, Shadowing(copying, max_answer_bytes)) if assigners else None,
         books=Bookkeeping(Accounting(builder.tokens), plugins[Kind.JOURNAL], Recording(plugins[Kind.RECORDER])),
     )
     authenticators = [authenticator for _, authenticator in plugins[Kind.AUTHENTICATOR]]

@@ -9,10 +9,11 @@ import structlog
 
 from gateway.contracts.assigning import Assigned, Assigner
 from gateway.contracts.backend import Replica
-from gateway.contracts.call import Call, Decision, Outcome
+from gateway.contracts.call import Call, Decision, Ending, Outcome
 from gateway.contracts.policy import RoutingPolicy
 from gateway.dataplane.placement import place
 from gateway.dataplane.relay import Client
+from gateway.dataplane.shadowing import Shadowing
 from gateway.errors import GatewayError, NoReplicaAvailable
 from gateway.fleet.pool import Pool
 
@@ -26,11 +27,12 @@ Policies = Sequence[tuple[str, RoutingPolicy]]
 class Assigning:
     """The assigners of one runtime; the first that takes a call has it, so a call is in one experiment at most."""
 
-    def __init__(self, assigners: Sequence[tuple[str, Assigner]]) -> None:
+    def __init__(self, assigners: Sequence[tuple[str, Assigner]], shadowing: Shadowing) -> None:
         self._assigners = tuple(assigners)
+        self._shadowing = shadowing
 
     def assign(self, call: Call, pool: Pool) -> Assigned | None:
-        """The call's arm, if it is in an experiment. One that crashes leaves the call alone."""
+        """The call's arm, if it is in an experiment; its copies are on their way. One that crashes leaves the call alone."""
 
         def able() -> list[Replica]:
             unable = pool.objections(call)
@@ -43,8 +45,19 @@ class Assigning:
                 log.exception("assigner crashed", assigner=name, call_id=call.call_id)
                 continue
             if found is not None:
+                if found.copies is not None:
+                    self._shadowing.offer(found.copies, call, pool)
                 return found
         return None
+
+    def tell_end(self, arm: Assigned, call: Call, outcome: Outcome) -> None:
+        """The call is over."""
+        try:
+            arm.watch.ended(outcome)
+        except Exception:
+            log.exception("experiment crashed on an end", call_id=call.call_id)
+        if arm.copies is not None and outcome.ending is Ending.DISCONNECTED:
+            self._shadowing.leave(call.call_id)
 
 
 def place_in_arm(arm: Assigned, policies: Policies, call: Call, pool: Pool, decision: Decision) -> Iterable[Replica]:
@@ -107,11 +120,3 @@ class Told:
         except Exception:
             log.exception("experiment crashed on a piece", call_id=self._call_id)
         await self._client.write(body, more=more)
-
-
-def tell_end(arm: Assigned, call: Call, outcome: Outcome) -> None:
-    """The call is over."""
-    try:
-        arm.watch.ended(outcome)
-    except Exception:
-        log.exception("experiment crashed on an end", call_id=call.call_id)

@@ -58,9 +58,9 @@ class Answer(Struct, eq=False):
     first: bytes
     cutter: sse.EventCutter | None
     content_type: bytes
-    attribution: tuple[Attribution, ...]
     request: UpstreamRequest
     aborts: Aborts
+    attribution: tuple[Attribution, ...] = ()
     watching: Watching | None = None
     finished: bool = False
     broken: bool = False
@@ -69,6 +69,14 @@ class Answer(Struct, eq=False):
         """It broke off: the replica is judged by that."""
         self.broken = True
         self.slot.failed(error)
+
+    def note(self, outcome: Outcome) -> None:
+        """Note what it used and went through so far."""
+        meter = self.meter
+        outcome.usage, outcome.finish_reason = meter.usage, meter.finish_reason
+        outcome.streamed_events = meter.events
+        outcome.transforms = (*self.request.transforms, *meter.transforms)
+        outcome.dropped_params = self.request.dropped_params
 
     def close(self) -> None:
         """Give the slot back, and the connection; a connection with an answer still on its way is cut, so that the engine stops."""
@@ -129,7 +137,8 @@ class Attempting:
             )
             if total is not None:
                 response.end_within(total - (time.monotonic() - began))
-            answer = await self._accept(call, slot, request, response, attribution)
+            answer = await accept(call, slot, request, response, self.aborts, self._max_answer_bytes)
+            answer.attribution = attribution
             if not may_be_empty and call.operation in emptiness.OPERATIONS:
                 await await_words(answer)
         except BaseException as error:
@@ -149,47 +158,6 @@ class Attempting:
             answer.watching = watching
         return answer
 
-    async def _accept(
-        self,
-        call: Call,
-        slot: Slot,
-        request: UpstreamRequest,
-        response: UpstreamResponse,
-        attribution: tuple[Attribution, ...],
-    ) -> Answer:
-        """Read as much as tells whether this is an answer."""
-        member = slot.member
-        if response.status != 200:  # noqa: PLR2004 - the one status that an engine's answer has
-            body = await response.read(MAX_ERROR_BYTES)
-            raise _asking(member.backend.read_error(response.status, body), response)
-        meter = member.backend.new_meter(call, request)
-        content_type = response.header(b"content-type") or b""
-        if call.stream:
-            if not content_type.startswith(b"text/event-stream"):
-                raise UpstreamBroken(f"{member.replica.name} answered a stream with {content_type[:80]!r}")
-            cutter = sse.EventCutter(MAX_EVENT_BYTES)
-            first = meter.feed_events(await first_events(member, response, cutter))
-        else:
-            if content_type.startswith(b"text/event-stream"):  # it need not have an end
-                raise UpstreamBroken(f"{member.replica.name} answered with a stream that nobody asked for")
-            cutter = None
-            first = meter.read_body(await response.read(self._max_answer_bytes))
-        if meter.error is not None:
-            raise meter.error
-        return Answer(
-            member,
-            slot,
-            response,
-            meter,
-            first,
-            cutter,
-            content_type,
-            attribution,
-            request,
-            self.aborts,
-            finished=cutter is None,
-        )
-
     def _annotate(self, call: Call, replica: Replica, outcome: Outcome) -> tuple[Attribution, ...]:
         annotations = []
         for name, policy in self._attribution:
@@ -205,6 +173,35 @@ class Attempting:
             if annotation is not None:
                 annotations.append(annotation)
         return tuple(annotations)
+
+
+async def accept(
+    call: Call, slot: Slot, request: UpstreamRequest, response: UpstreamResponse, aborts: Aborts, max_bytes: int
+) -> Answer:
+    """Read as much as tells whether this is an answer; of a plain one all, up to so many bytes.
+
+    Raises:
+        UpstreamError: it is none.
+    """
+    member = slot.member
+    if response.status != 200:  # noqa: PLR2004 - the one status that an engine's answer has
+        body = await response.read(MAX_ERROR_BYTES)
+        raise _asking(member.backend.read_error(response.status, body), response)
+    meter = member.backend.new_meter(call, request)
+    content_type = response.header(b"content-type") or b""
+    if call.stream:
+        if not content_type.startswith(b"text/event-stream"):
+            raise UpstreamBroken(f"{member.replica.name} answered a stream with {content_type[:80]!r}")
+        cutter = sse.EventCutter(MAX_EVENT_BYTES)
+        first = meter.feed_events(await first_events(member, response, cutter))
+    else:
+        if content_type.startswith(b"text/event-stream"):  # it need not have an end
+            raise UpstreamBroken(f"{member.replica.name} answered with a stream that nobody asked for")
+        cutter = None
+        first = meter.read_body(await response.read(max_bytes))
+    if meter.error is not None:
+        raise meter.error
+    return Answer(member, slot, response, meter, first, cutter, content_type, request, aborts, finished=cutter is None)
 
 
 def _asking(error: UpstreamError, response: UpstreamResponse) -> UpstreamError:

@@ -69,22 +69,13 @@ class Entry:
         self._books = books
         self._call = call
 
-    def ask_meter(self) -> None:
-        """Note what the answer used and went through so far."""
-        outcome, answer = self.outcome, self.answer
-        if answer is not None:
-            meter = answer.meter
-            outcome.usage, outcome.finish_reason = meter.usage, meter.finish_reason
-            outcome.streamed_events = meter.events
-            outcome.transforms = (*answer.request.transforms, *meter.transforms)
-            outcome.dropped_params = answer.request.dropped_params
-
     def write(self) -> None:
         """Write it, unless that has been done."""
         if self.written:
             return
         self.written = True
-        self.ask_meter()
+        if self.answer is not None:
+            self.answer.note(self.outcome)
         self.outcome.total_seconds = time.monotonic() - self._call.received_at
         self._books.write(self._call, self.outcome, self.decision)
 

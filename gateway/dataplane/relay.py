@@ -27,7 +27,17 @@ _LONGEST_NAME = 64
 _UNLISTABLE = re.compile(r"[^!-+\--~]")  # all but visible ASCII without the comma
 
 
-class Client(Protocol):
+class Receiver(Protocol):
+    """Who gets an answer."""
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Send status and headers."""
+
+    async def write(self, body: bytes, *, more: bool) -> None:
+        """Send a piece of the body; waits while the client reads too slowly."""
+
+
+class Client(Receiver, Protocol):
     """The side of a call that asked."""
 
     @property
@@ -44,12 +54,6 @@ class Client(Protocol):
     def before_last(self, hook: Callable[[], None]) -> None:
         """Call this when the last piece of an answer or an error is about to leave, and only then."""
 
-    async def start(self, status: int, headers: Headers) -> None:
-        """Send status and headers."""
-
-    async def write(self, body: bytes, *, more: bool) -> None:
-        """Send a piece of the body; waits while the client reads too slowly."""
-
     async def fail(self, error: GatewayError, outcome: Outcome) -> None:
         """Tell of a failure: as a status where none was sent yet, else as the stream's last event."""
 
@@ -57,7 +61,7 @@ class Client(Protocol):
         """The call is over: stop watching whether the client leaves."""
 
 
-async def relay(call: Call, answer: Answer, client: Client, outcome: Outcome) -> None:
+async def relay(call: Call, answer: Answer, client: Receiver, outcome: Outcome) -> None:
     """Send an answer.
 
     Raises:
@@ -117,7 +121,7 @@ def _listed(names: Sequence[str]) -> bytes:
     return ", ".join(shown).encode()
 
 
-async def _relay_events(answer: Answer, cutter: sse.EventCutter, client: Client) -> None:
+async def _relay_events(answer: Answer, cutter: sse.EventCutter, client: Receiver) -> None:
     meter = answer.meter
     await client.write(answer.first, more=True)  # even if there is nothing to see in it yet: the headers go with it
     try:
@@ -134,7 +138,7 @@ async def _relay_events(answer: Answer, cutter: sse.EventCutter, client: Client)
             raise failure
 
 
-async def _relay_chunks(answer: Answer, cutter: sse.EventCutter, client: Client) -> None:
+async def _relay_chunks(answer: Answer, cutter: sse.EventCutter, client: Receiver) -> None:
     """The one loop that runs per chunk.
 
     An engine that stalls may still send comments, to keep proxies content: they are passed on, and they are no events.

@@ -13,8 +13,9 @@ from gateway.contracts.call import Call, Ending
 from gateway.contracts.plugin import CallTransform
 from gateway.contracts.policy import AdmissionPolicy, RoutingPolicy
 from gateway.dataplane.admission import Leases, admit
-from gateway.dataplane.assigning import HEADER, Assigning, Told, place_in_arm, tell_end
+from gateway.dataplane.assigning import HEADER, Assigning, Told, place_in_arm
 from gateway.dataplane.bookkeeping import Bookkeeping, Entry
+from gateway.dataplane.copying import Copying
 from gateway.dataplane.forwarder import Forwarder, log_level_number
 from gateway.dataplane.mirroring import Mirroring
 from gateway.dataplane.placement import place, prepare, preparing
@@ -37,6 +38,7 @@ class Serving:
         forwarder: Forwarder,
         books: Bookkeeping,
         routing_of_models: Mapping[str, Sequence[tuple[str, RoutingPolicy]]] | None = None,
+        copying: Copying | None = None,
         mirroring: Mirroring | None = None,
         assigning: Assigning | None = None,
     ) -> None:
@@ -47,14 +49,15 @@ class Serving:
         self._preparing = preparing(self._routing)
         self._preparing_of_models = {name: preparing(own) for name, own in self._routing_of_models.items()}
         self._forwarder = forwarder
+        self._copying = copying
         self._mirroring = mirroring
         self._assigning = assigning
         self.books = books
 
     async def finish(self, seconds: float) -> None:
         """Wait for what ended calls have left to do, but for each kind of it no longer than `seconds`."""
-        if self._mirroring is not None:
-            await self._mirroring.stop()
+        if self._copying is not None:
+            await self._copying.stop()
         await self._forwarder.aborts.finish(seconds)
         await self.books.recording.flush(seconds)
 
@@ -81,8 +84,8 @@ class Serving:
             client.release()
             # First of all, as it does not wait: what comes after may be broken off by a stop that waits no longer.
             entry.write()
-            if entry.arm is not None:
-                tell_end(entry.arm, call, entry.outcome)
+            if entry.arm is not None and self._assigning is not None:
+                self._assigning.tell_end(entry.arm, call, entry.outcome)
             try:
                 await leases.settle(entry.outcome)
             finally:  # a cancellation that came meanwhile surfaces here
@@ -106,8 +109,8 @@ class Serving:
         prepares = self._preparing_of_models.get(call.model.name, self._preparing)
         if prepares:
             await prepare(prepares, call)
-        if self._mirroring is not None:
-            self._mirroring.make_room(pool)
+        if self._copying is not None:
+            self._copying.make_room(pool)
         arm = self._assigning.assign(call, pool) if self._assigning is not None else None
         ranked: Iterable[Replica]
         if arm is None:
@@ -133,8 +136,9 @@ class Serving:
             answer.close()
 
     async def _fail(self, call: Call, client: Client, entry: Entry, error: GatewayError) -> None:
-        entry.ask_meter()
         outcome = entry.outcome
+        if entry.answer is not None:
+            entry.answer.note(outcome)
         outcome.ending = Ending.TIMED_OUT if isinstance(error, (QueueTimeout, UpstreamTimeout)) else Ending.FAILED
         outcome.error_code = error.code
         log.log(

@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from plugins.experiments.compare.arms import ArmName
-from plugins.experiments.compare.divergence import PARTS, Divergence
+from plugins.experiments.compare.divergence import Divergence
 from plugins.experiments.compare.latency import histogram_of, ttft
+from plugins.experiments.compare.likeness import PARTS
 from plugins.experiments.compare.observed import Observed, Seen
 from plugins.experiments.compare.summary import Summary
 from plugins.experiments.statistics.checking import NotEnough

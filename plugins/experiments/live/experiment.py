@@ -6,12 +6,13 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from gateway import Able, Assigned, Call, Replica
+from gateway import Able, Assigned, Call, Operation
 from gateway.contracts.tokens import TokenCounter
 from plugins.experiments.live.assignment import Split, key_of, unit_reader
-from plugins.experiments.live.joining import Arms, Joining
-from plugins.experiments.live.settings import ExperimentSettings, Unit
-from plugins.experiments.live.watching import Watch
+from plugins.experiments.live.joining import Arms, Joining, load
+from plugins.experiments.live.settings import ExperimentSettings, Unit, solo
+from plugins.experiments.live.shadowing import Shadows
+from plugins.experiments.live.watching import Seen, Watch
 
 if TYPE_CHECKING:
     from plugins.experiments.live.standing import Standing
@@ -41,7 +42,11 @@ class Experiment:
         # Units come again, but for those that are one call.
         self._draw = split.draw if settings.unit is Unit.CALL else lru_cache(KNOWN_UNITS)(split.draw)
         self._drawn = [at for at, (_, weight) in enumerate(weights) if weight > 0]
-        self._randomised = len(self._drawn) > 1
+        self._counts = len(self._drawn) > 1 or solo(settings)
+        shadows = None if settings.shadow is None else Shadows(self.standing, settings.shadow)
+        self._shadows = shadows
+        # All that may be asked must be able: with shadows also arms that no unit gets.
+        self._asked = sorted({*self._drawn, *(shadows.arms if shadows is not None else ())})
         self._labels = [f"{settings.name}={arm.name}" for arm in settings.arms]
         self._fall_back = settings.fall_back
         self._joining = Joining(settings, self._tokens)
@@ -62,21 +67,17 @@ class Experiment:
             why = None if unit is not None else "no_unit"
         if why is None:
             arms = self._joining.arms(call, able)
-            why = None if all(arms[at][0] for at in self._drawn) else "not_every_arm"
+            why = None if all(arms[at][0] for at in self._asked) else "not_every_arm"
         if why is not None or unit is None:
             skipped = self.standing.skipped
             skipped[why or ""] = skipped.get(why or "", 0) + 1
             return None
         at, probability = self._draw(unit)
         replicas, names = arms[at]
-        watch = Watch(self.standing.waiting, call, at, unit, names, _load(replicas), randomised=self._randomised)
-        return Assigned(self._labels[at], probability, names, watch, self._fall_back)
-
-
-def _load(replicas: list[Replica]) -> float:
-    """Share of their slots in use."""
-    in_use = slots = 0
-    for replica in replicas:
-        in_use += replica.in_flight
-        slots += replica.max_concurrent
-    return in_use / slots if slots else 0.0
+        waiting, copies = self.standing.waiting, None
+        tell: Callable[[Seen], None] = waiting.put
+        if self._shadows is not None and call.operation is Operation.CHAT and self._shadows.draw():
+            copies, pairing = self._shadows.copy(call, at, unit, arms)
+            tell = pairing.serve
+        watch = Watch(waiting, call, at, unit, names, load(replicas), counts=self._counts, tell=tell)
+        return Assigned(self._labels[at], probability, names, watch, self._fall_back, copies)

@@ -117,11 +117,12 @@ def view(name: str, state: str, weight: float, tally: ArmTally) -> ArmView:
         errors=dict(tally.errors),
         finishes=dict(tally.finishes),
         rates={name: rate_sequence(sums.rate()) for name, sums in tally.rates.items()},
-        times={clock: _quantiles(histogram) for clock, histogram in tally.times.items() if histogram.calls},
+        times={clock: quantiles(histogram) for clock, histogram in tally.times.items() if histogram.calls},
     )
 
 
-def _quantiles(histogram: LatencyHistogram) -> dict[str, float | None]:
+def quantiles(histogram: LatencyHistogram) -> dict[str, float | None]:
+    """p50, p95 and p99 in seconds; None for one that is among the failures."""
     found = {f"p{quantile * 100:.0f}": histogram.value(quantile) for quantile in (0.5, 0.95, 0.99)}
     return {name: None if math.isinf(value) else value for name, value in found.items()}
 

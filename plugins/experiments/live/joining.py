@@ -26,6 +26,15 @@ def belongs(replica: Replica, arm: ArmSettings) -> bool:
     )
 
 
+def load(replicas: Sequence[Replica]) -> float:
+    """Share of their slots in use."""
+    in_use = slots = 0
+    for replica in replicas:
+        in_use += replica.in_flight
+        slots += replica.max_concurrent
+    return in_use / slots if slots else 0.0
+
+
 class Joining:
     """One experiment's rules. Reasons are words for metrics; None is none."""
 
@@ -52,8 +61,9 @@ class Joining:
             return "operation"
         if self._tools is not None and call.has_tools is not self._tools:
             return "tools"
-        if any(name == _PIN for name, _ in call.headers):
-            return "pinned"
+        for name, _ in call.headers:  # a loop, at half the price of `any` on each call
+            if name == _PIN:
+                return "pinned"
         if self._by_length:
             tokens = self._tokens.estimate(call)
             if tokens < self._least or (self._most is not None and tokens > self._most):

@@ -45,7 +45,11 @@ def metrics_of(standings: Sequence[Standing]) -> Iterable[Metric]:
     yield gauge(
         "moegate_experiment_sample_ratio_mismatch",
         "Whether units were dealt otherwise than the weights say, so that no figure holds.",
-        {(each.settings.name,): float(ratio_verdict(each.ratio).mismatch) for each in standings},
+        {
+            (each.settings.name,): float(ratio_verdict(each.ratio).mismatch)
+            for each in standings
+            if each.ratio is not None
+        },
         "experiment",
     )
     yield counter(
@@ -60,4 +64,21 @@ def metrics_of(standings: Sequence[Standing]) -> Iterable[Metric]:
         "Calls that were not counted, as too many waited.",
         {(each.settings.name,): each.waiting.dropped for each in standings},
         "experiment",
+    )
+    yield _copies(standings)
+
+
+def _copies(standings: Sequence[Standing]) -> Metric:
+    return counter(
+        "moegate_experiment_copies",
+        "Copies of calls, by what became of them.",
+        {
+            (each.settings.name, arm.name, how): count
+            for each in standings
+            for arm, copies in zip(each.settings.arms, each.shadows.tally.copies, strict=True)
+            for how, count in list(copies.items())
+        },
+        "experiment",
+        "arm",
+        "how",
     )

@@ -39,8 +39,19 @@ def show_lines(found: Json) -> list[str]:
     lines += aligned([head.upper() for head in _ARM_HEADS], [_arm(arm) for arm in found["arms"]])
     for each in found["comparisons"]:
         lines += ["", f"{each['b']} against {each['a']}"]
-        lines += aligned([head.upper() for head in _VERDICT_HEADS[:-1]], [_verdict(v)[:-1] for v in each["verdicts"]])
+        lines += _verdict_lines(each["verdicts"])
+        if each["mix"]["weights"]:
+            lines += ["", mix_note(each["mix"]), *_verdict_lines(each["mix"]["verdicts"])]
+    if found["shadow"] is not None:
+        lines += ["", *shadow_notes(found["shadow"])]
+        for each in found["shadow"]["comparisons"]:
+            lines += ["", f"{each['b']} against {each['a']}, the same calls", *pair_notes(each)]
+            lines += _verdict_lines(each["verdicts"])
     return lines
+
+
+def _verdict_lines(verdicts: Sequence[Json]) -> list[str]:
+    return aligned([head.upper() for head in _VERDICT_HEADS[:-1]], [_verdict(each)[:-1] for each in verdicts])
 
 
 def report(found: Json, made: str) -> str:
@@ -54,12 +65,22 @@ def report(found: Json, made: str) -> str:
         *_table(_ARM_HEADS, [_arm(arm) for arm in found["arms"]]),
     ]
     for each in found["comparisons"]:
-        lines += ["", f"## {each['b']} against {each['a']}", ""]
-        lines += _table(_VERDICT_HEADS, [_verdict(verdict) for verdict in each["verdicts"]])
-        lines += ["", *(f"- {verdict['text']}" for verdict in each["verdicts"])]
-        warnings = dict.fromkeys(text for verdict in each["verdicts"] for text in verdict["warnings"])
-        lines += [f"- **{text}**" for text in warnings]
+        lines += ["", f"## {each['b']} against {each['a']}", "", *_verdict_table(each["verdicts"])]
+        if each["mix"]["weights"]:
+            lines += ["", f"{mix_note(each['mix'])}.", "", *_verdict_table(each["mix"]["verdicts"])]
+    if found["shadow"] is not None:
+        lines += ["", "## Shadow", "", *(f"{note}." for note in shadow_notes(found["shadow"]))]
+        for each in found["shadow"]["comparisons"]:
+            lines += ["", f"### {each['b']} against {each['a']}, the same calls", ""]
+            lines += [*(f"- {note}" for note in pair_notes(each)), "", *_verdict_table(each["verdicts"])]
     return "\n".join(lines) + "\n"
+
+
+def _verdict_table(verdicts: Sequence[Json]) -> list[str]:
+    lines = _table(_VERDICT_HEADS, [_verdict(each) for each in verdicts])
+    lines += ["", *(f"- {each['text']}" for each in verdicts)]
+    warnings = dict.fromkeys(text for each in verdicts for text in each["warnings"])
+    return lines + [f"- **{text}**" for text in warnings]
 
 
 def _notes(found: Json) -> Iterator[str]:
@@ -73,6 +94,47 @@ def _notes(found: Json) -> Iterator[str]:
         yield "did not join: " + ", ".join(f"{count} ({why})" for why, count in found["skipped"].items())
     if found["dropped"]:
         yield f"{found['dropped']} calls were not counted, as too many came at once"
+
+
+def mix_note(mix: Json) -> str:
+    """What calls were laid side by side."""
+    strata = "; ".join(f"{weight:.0%} {name}" for name, weight in mix["weights"].items())
+    note = f"at one mix of calls: {strata}"
+    return f"{note} ({mix['left_out']:,} calls of other kinds left out)" if mix["left_out"] else note
+
+
+def shadow_notes(shadow: Json) -> list[str]:
+    """What became of the copies, a line for each arm."""
+    lines = [f"{shadow['calls']:,} calls were to be copied"]
+    if shadow["left"]:
+        lines[0] += f"; the clients of {shadow['left']:,} left before their answers were whole"
+    for arm in shadow["arms"]:
+        if arm["copies"]:
+            ends = ", ".join(f"{count:,} {how}" for how, count in sorted(arm["copies"].items()))
+            figures = [ends]
+            if "schema_accuracy" in arm["rates"]:
+                figures.append(f"valid tool calls {arm['rates']['schema_accuracy']['value']:.1%}")
+            clocks = [clock for clock in ("ttft", "total") if clock in arm["times"]]
+            figures += [f"{clock} p50 {seconds(arm['times'][clock]['p50'])}" for clock in clocks]
+            lines.append(f"copies to {arm['name']}: {'; '.join(figures)}")
+    null = shadow["null"]
+    return lines + ([f"{null['a']} beside itself: {', '.join(pair_notes(null))}"] if null is not None else [])
+
+
+def pair_notes(pairs: Json) -> list[str]:
+    """What two answers to the same calls have in common."""
+    greedy, chances = pairs["greedy"], pairs["greedy"]["log_probabilities"]
+    notes = [f"{pairs['pairs']:,} pairs", f"{greedy['alike']:,} of {greedy['pairs']:,} greedy pairs say the same"]
+    if greedy["mean_same_characters"] is not None:
+        notes[-1] += f"; the others part after {greedy['mean_same_characters']:.0f} characters"
+    notes.append(f"{pairs['prompts_differ']:,} of {pairs['prompts']:,} prompts have another number of tokens")
+    if chances["mean_difference"] is not None:
+        mean, most = chances["mean_difference"], chances["largest_difference"]
+        notes.append(f"log-probabilities differ by {mean:.3g} nats, {most:.3g} at most")
+        notes.append(
+            f"the likeliest token is the same at {chances['top_agreement']:.1%} of {chances['tokens']:,} places"
+        )
+    return notes
 
 
 def _arm(arm: Json) -> tuple[str, ...]:

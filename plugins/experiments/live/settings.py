@@ -8,7 +8,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from gateway import Operation, Secret
+from gateway import CopyLimits, Operation, Secret
 from gateway.errors import ConfigError
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -89,6 +89,18 @@ class Guardrail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     action: Action = Action.ROLL_BACK
 
 
+class ShadowSettings(CopyLimits, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Chats that are also sent to the other arms; nobody gets those answers, they are compared with the client's.
+
+    Attributes:
+        share: of the calls that join.
+        null: one copy more goes to the first arm, so that it is known how much that differs from itself.
+    """
+
+    share: Annotated[float, Meta(gt=0, le=1)]
+    null: bool = True
+
+
 class ExperimentSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One experiment.
 
@@ -99,6 +111,7 @@ class ExperimentSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
         margins: by endpoint, the largest effect that does not matter; what is not said is the endpoint's usual one.
         fall_back: a call whose arm fails before its answer begins is served by the model's other replicas; it counts as a
             failure of its arm.
+        shadow: copies beside the split. With it one arm may have all the weight: the others get copies and no calls.
     """
 
     name: Name
@@ -112,6 +125,7 @@ class ExperimentSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
     margins: dict[str, Annotated[float, Meta(gt=0)]] = {}
     guardrails: list[Guardrail] = []
     fall_back: bool = True
+    shadow: ShadowSettings | None = None
 
     def check(self) -> None:
         """Refuse what can be seen to be wrong without a fleet.
@@ -123,8 +137,10 @@ class ExperimentSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
         names = [arm.name for arm in self.arms]
         if len(set(names)) < len(names):
             problems.append("arms: two have one name")
-        if sum(arm.weight > 0 for arm in self.arms) < 2:  # noqa: PLR2004 - A and B
-            problems.append("arms: at least two must have a weight above 0")
+        weighted = sum(arm.weight > 0 for arm in self.arms)
+        if weighted < (1 if self.shadow is not None else 2):
+            least = "one" if self.shadow is not None else "two"
+            problems.append(f"arms: at least {least} must have a weight above 0")
         problems += [
             f"arms: {arm.name} says nothing of its replicas; give backends, replicas or revisions"
             for arm in self.arms
@@ -137,6 +153,11 @@ class ExperimentSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
             problems.append("end: is not after start")
         if problems:
             raise ConfigError(*(f"experiment {self.name}: {problem}" for problem in problems))
+
+
+def solo(settings: ExperimentSettings) -> bool:
+    """Whether one arm serves all calls, so that chance deals nothing out."""
+    return sum(arm.weight > 0 for arm in settings.arms) == 1
 
 
 class ExperimentsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

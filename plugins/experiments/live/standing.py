@@ -8,9 +8,11 @@ from enum import StrEnum
 import msgspec
 from msgspec import Struct
 
-from plugins.experiments.live.settings import ExperimentSettings
+from plugins.experiments.live.reading import Reader
+from plugins.experiments.live.settings import ExperimentSettings, solo
+from plugins.experiments.live.shadow_tallies import ShadowTallies, ShadowTally
 from plugins.experiments.live.tallies import ArmTally, Tallies
-from plugins.experiments.live.watching import Waiting
+from plugins.experiments.live.watching import Answers, Waiting
 from plugins.experiments.statistics.sample_ratio import SampleRatio
 
 
@@ -41,7 +43,8 @@ class Saved(Struct, kw_only=True):
 
     shape: str
     arms: list[ArmTally]
-    ratio: SampleRatio
+    ratio: SampleRatio | None
+    shadow: ShadowTally
 
 
 class Standing:
@@ -59,12 +62,15 @@ class Standing:
         self.waiting = Waiting()
         self.skipped: dict[str, int] = {}
         self.dirty = False
-        arms = [ArmTally() for _ in settings.arms]
+        arms, shadow = [ArmTally() for _ in settings.arms], ShadowTally.of(len(settings.arms))
         weights = {arm.name: arm.weight for arm in settings.arms if arm.weight > 0}
-        self.ratio = SampleRatio(weights=weights)
+        self.ratio = None if solo(settings) else SampleRatio(weights=weights)
         if saved is not None and saved.shape == shape_of(settings):
-            arms, self.ratio = saved.arms, saved.ratio
+            arms, self.ratio, shadow = saved.arms, saved.ratio, saved.shadow
+        self._reader = Reader()
         self.tallies = Tallies(arms)
+        null = settings.shadow is not None and settings.shadow.null
+        self.shadows = ShadowTallies(shadow, self._reader, null=null)
         self._reweigh()
 
     def weights(self) -> list[tuple[str, float]]:
@@ -102,27 +108,32 @@ class Standing:
         """Count calls that wait; how many. In a thread of its own."""
         taken = self.waiting.take(most)
         names = [arm.name for arm in self.settings.arms]
-        for seen in taken:
-            arm = self.tallies.arms[seen.arm]
+        for found in taken:
+            if isinstance(found, Answers):
+                self.shadows.take(found)
+                continue
+            arm = self.tallies.arms[found.arm]
             before = arm.units
-            self.tallies.take(seen)
-            if arm.units > before and names[seen.arm] in self.ratio.weights:
-                self.ratio.add(names[seen.arm])
+            self.tallies.take(self._reader.read(found))
+            name = names[found.arm]
+            if arm.units > before and self.ratio is not None and name in self.ratio.weights:
+                self.ratio.add(name)
         self.dirty = self.dirty or bool(taken)
         return len(taken)
 
     def saved(self) -> Saved:
         """What is to be kept."""
-        return Saved(shape=shape_of(self.settings), arms=self.tallies.arms, ratio=self.ratio)
+        return Saved(shape=shape_of(self.settings), arms=self.tallies.arms, ratio=self.ratio, shadow=self.shadows.tally)
 
     def _reweigh(self) -> None:
         weights = {name: weight for name, weight in self.weights() if weight > 0}
-        if len(weights) > 1 and weights != self.ratio.weights:
+        if self.ratio is not None and len(weights) > 1 and weights != self.ratio.weights:
             self.ratio.reweigh(weights)
 
 
 def shape_of(settings: ExperimentSettings) -> str:
-    """What must stay as it is for figures to go together; weights, times, margins and guardrails may change."""
+    """What must stay as it is for figures to go together; weights, times, margins, guardrails and the share may change."""
     arms = [(arm.name, arm.backends, arm.replicas, arm.revisions) for arm in settings.arms]
-    whole = (settings.model, arms, settings.unit, settings.session_header, settings.eligible)
+    null = settings.shadow is not None and settings.shadow.null
+    whole = (settings.model, arms, settings.unit, settings.session_header, settings.eligible, solo(settings), null)
     return msgspec.json.encode(whole).decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,11 +17,12 @@ pytestmark = [pytest.mark.engine("vllm"), pytest.mark.timeout(900)]
 
 KEY = generate_key()
 CALLS, AT_ONCE, KILLED_AFTER = 2_000, 8, 700
+GUARDRAILS = [{"watch": "error_ratio", "bound": 0.05}]
 QUESTIONS = ("Hello!", "Who are you?", "What is 3 + 4?", "Thank you!", "What is 2 + 2?")
 
 
-def settings(first: RealEngine, second: RealEngine, folder: Path) -> Json:
-    """A model on both, split evenly."""
+def settings(first: RealEngine, second: RealEngine, folder: Path, weight: float = 1, **more: Any) -> Json:
+    """A model on both, and an experiment on it; the second has that weight."""
     replicas = [
         {"name": each.name, "backend": each.kind, "url": each.url, "served_model": SERVED, "max_concurrent": SLOTS}
         for each in (first, second)
@@ -30,8 +32,11 @@ def settings(first: RealEngine, second: RealEngine, folder: Path) -> Json:
         "name": "trial",
         "model": SERVED,
         "unit": "call",
-        "arms": [{"name": "old", "backends": [first.kind]}, {"name": "new", "backends": [second.kind]}],
-        "guardrails": [{"watch": "error_ratio", "bound": 0.05}],
+        "arms": [
+            {"name": "old", "backends": [first.kind]},
+            {"name": "new", "backends": [second.kind], "weight": weight},
+        ],
+        **more,
     }
     key = {"name": "x", "tenant": "x", "secret": KEY, "scopes": ["inference", "admin:read"]}
     return {
@@ -70,7 +75,7 @@ def test_an_arm_whose_engine_dies_is_rolled_back_and_no_client_sees_it(tmp_path:
     try:
         first.start()
         second.start()
-        with gateway_process(settings(first, second, tmp_path), tmp_path) as gateway:
+        with gateway_process(settings(first, second, tmp_path, guardrails=GUARDRAILS), tmp_path) as gateway:
             gateway.wait_at_rest()
             answers = asyncio.run(ask_all(gateway.url, second))
             rolled_back = lambda: gateway.metric("moegate_experiment_rolled_back", arm="new")  # noqa: E731 - one look

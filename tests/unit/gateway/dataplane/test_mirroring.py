@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from gateway import Model, Operation, ReplicaState
+from gateway.dataplane.copying import MARK, Copying
 from gateway.dataplane.mirror_counts import MOST_REPLICAS, MirrorCounts
-from gateway.dataplane.mirroring import MARK, Mirror, Mirroring
+from gateway.dataplane.mirroring import Mirror, Mirroring
 from gateway.errors import UpstreamUnreachable
 from gateway.fleet.pool import Pool
 from gateway.settings import MirrorSettings
@@ -28,16 +29,20 @@ class Stage:
         self.connections = FakeConnections(*replies)
         wanted = MirrorSettings(**{"to": "shadow", "share": 1.0, **settings})
         self.mirror = Mirror(wanted, self.shadow, self.counts, KEY)
-        self.mirroring = Mirroring(self.connections, {"kimi-k2": self.mirror})  # type: ignore[arg-type]
+        self.begin()
+
+    def begin(self, *clock: Any) -> None:
+        self.copying = Copying(self.connections, *clock)  # type: ignore[arg-type]
+        self.mirroring = Mirroring(self.copying, {"kimi-k2": self.mirror})
 
     def offer(self, number: int = 0, **call: Any) -> None:
         self.mirroring.offer(make_call(call_id=f"{number:032x}", **call), self.source)
 
     async def end(self) -> None:
         """Let all copies come to their end."""
-        await asyncio.gather(*(copy.task for copy in self.mirror.copies if copy.task), return_exceptions=True)
-        await self.mirroring.stop()
-        assert self.mirror.held_bytes == 0
+        await asyncio.gather(*(copy.task for copy in self.mirror.lane.copies if copy.task), return_exceptions=True)
+        await self.copying.stop()
+        assert self.mirror.lane.held_bytes == 0
         assert [member.replica.in_flight for member in self.shadow.members] == [0] * len(self.shadow.members)
 
     @property
@@ -85,11 +90,11 @@ async def test_a_stream_is_timed_by_its_first_event_and_read_to_the_end() -> Non
 async def test_a_share_is_chosen_by_the_call_id_and_a_key_that_nobody_knows() -> None:
     stage = Stage(share=0.25)
     ids = [f"{number:032x}" for number in range(4_000)]
-    chosen = {each for each in ids if stage.mirror.wants(each)}
+    chosen = {each for each in ids if stage.mirror.takes(each)}
     assert len(chosen) == pytest.approx(1_000, rel=0.1)
-    assert chosen == {each for each in ids if stage.mirror.wants(each)}
+    assert chosen == {each for each in ids if stage.mirror.takes(each)}
     other = Mirror(stage.mirror.settings, stage.shadow, stage.counts, b"other")
-    assert len(chosen & {each for each in ids if other.wants(each)}) == pytest.approx(250, rel=0.3)
+    assert len(chosen & {each for each in ids if other.takes(each)}) == pytest.approx(250, rel=0.3)
 
 
 async def test_calls_of_other_models_are_not_copied() -> None:
@@ -122,16 +127,16 @@ async def test_copies_are_bounded_in_number_and_in_bytes() -> None:
     stage = Stage(*[asyncio.Event()] * 9, max_concurrent=3)
     for number in range(5):
         stage.offer(number)
-    assert len(stage.mirror.copies) == 3
+    assert len(stage.mirror.lane.copies) == 3
     assert dict(stage.counts.dropped) == {"copies": 2}
-    await stage.mirroring.stop()
+    await stage.copying.stop()
     stage = Stage(*[asyncio.Event()] * 9, max_bytes=2_000)
     for number in range(5):
         stage.offer(number, body=b"x" * 800)
-    assert stage.mirror.held_bytes == 1_600
+    assert stage.mirror.lane.held_bytes == 1_600
     assert dict(stage.counts.dropped) == {"bytes": 3}
-    await stage.mirroring.stop()
-    assert stage.mirror.held_bytes == 0
+    await stage.copying.stop()
+    assert stage.mirror.lane.held_bytes == 0
 
 
 async def test_a_copy_that_hangs_ends_by_its_time() -> None:
@@ -149,7 +154,7 @@ async def test_an_engine_that_must_be_told_is_told_that_a_copy_is_over() -> None
     stage = Stage(asyncio.Event(), told, pool=pool)
     stage.offer()
     await asyncio.sleep(1)  # of virtual time
-    await stage.mirroring.stop()
+    await stage.copying.stop()
     assert [sent.target for sent in stage.connections.sent] == [b"/generate", b"/abort"]
     assert told.closed == 1
 
@@ -159,7 +164,7 @@ async def test_a_stop_ends_all_copies_even_those_that_have_not_begun() -> None:
     stage.offer(1)
     await asyncio.sleep(1)  # of virtual time
     stage.offer(2)
-    await stage.mirroring.stop()
+    await stage.copying.stop()
     await stage.end()
     assert stage.ended == {"stopped": 2}
 
@@ -170,13 +175,13 @@ async def test_a_call_gets_the_slot_that_a_copy_has() -> None:
     stage.offer()
     await asyncio.sleep(1)  # of virtual time
     assert stage.shadow.available(Operation.CHAT) == []
-    stage.mirroring.make_room(stage.source)
+    stage.copying.make_room(stage.source)
     assert replica.in_flight == 1
-    stage.mirroring.make_room(stage.shadow)
+    stage.copying.make_room(stage.shadow)
     assert stage.shadow.available(Operation.CHAT) == [replica]
     slot = stage.shadow.take(stage.shadow.members[0])
     await asyncio.sleep(1)  # of virtual time
-    assert stage.mirror.copies == set()
+    assert stage.mirror.lane.copies == set()
     assert replica.in_flight == 1  # the copy has given nothing back twice
     slot.release()
     await stage.end()
@@ -189,7 +194,7 @@ async def test_nothing_is_copied_while_the_model_has_enough_to_do_and_copies_the
     replica.in_flight = 4
     stage.offer(1)
     await asyncio.sleep(1)  # of virtual time
-    assert len(stage.mirror.copies) == 1
+    assert len(stage.mirror.lane.copies) == 1
     replica.in_flight = 5
     stage.offer(2)
     await stage.end()
@@ -212,7 +217,7 @@ class Behind:
 async def test_nothing_is_copied_while_the_event_loop_is_behind() -> None:
     stage = Stage(asyncio.Event(), plain())
     clock = Behind(0.15)
-    stage.mirroring = Mirroring(stage.connections, {"kimi-k2": stage.mirror}, clock)  # type: ignore[arg-type]
+    stage.begin(clock)
     stage.offer(1)
     await asyncio.sleep(1)  # of virtual time
     assert stage.ended == {}
@@ -221,7 +226,7 @@ async def test_nothing_is_copied_while_the_event_loop_is_behind() -> None:
     assert stage.ended == {"busy": 1}
     stage.offer(2)
     assert dict(stage.counts.dropped) == {"busy": 1}
-    await stage.mirroring.stop()
+    await stage.copying.stop()
 
 
 async def test_the_replica_with_the_most_room_gets_it_among_those_that_are_well_and_wanted() -> None:
@@ -233,15 +238,17 @@ async def test_the_replica_with_the_most_room_gets_it_among_those_that_are_well_
     by_name["tried"].breaker = "half_open"
     by_name["new-1"].in_flight = 2
     by_name["new-2"].in_flight = 1
-    stage = Stage(pool=pool, replicas=["new-*", "full", "down", "tried"])
-    found = stage.mirror.choose(make_call())
-    assert found is not None
-    assert found.replica.name == "new-2"
-    everybody = Stage(pool=pool).mirror.choose(make_call())
-    assert everybody is not None
-    assert everybody.replica.name == "other"
+
+    async def sent_to(**settings: Any) -> list[str]:
+        stage = Stage(plain(), pool=pool, **settings)
+        stage.offer()
+        await asyncio.sleep(1)  # of virtual time
+        return [sent.host for sent in stage.connections.sent]
+
+    assert await sent_to(replicas=("new-*", "full", "down", "tried")) == ["new-2"]
+    assert await sent_to() == ["other"]
     by_name["new-1"].in_flight = by_name["new-2"].in_flight = 4
-    assert stage.mirror.choose(make_call()) is None
+    assert await sent_to(replicas=("new-*",)) == []
 
 
 async def test_a_call_that_nobody_there_can_serve_is_dropped() -> None:

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from gateway import Able, Assigned, Call, Outcome
+from gateway import Able, Assigned, Call, Copies, CopyLimits, CopyTo, Outcome
 from gateway.errors import UpstreamOverloaded, UpstreamRefused
 from tests.unit.fakes import FakeResponse
 from tests.unit.gateway.in_process import config, running
@@ -112,3 +113,17 @@ async def test_a_watch_that_crashes_costs_the_call_nothing() -> None:
     one.watch = Broken()  # type: ignore[assignment]
     async with running(brings(one=one), settings=settings("one"), replies=(said(),)) as gateway:
         assert (await gateway.ask()).body == b'{"said": 1}'
+
+
+async def test_copies_go_beside_the_call_and_nobody_gets_their_answers_but_the_watch() -> None:
+    watch = Watch()
+    one = ToOne("b", copies=Copies("trial", CopyLimits(), (CopyTo(frozenset({"c"}), watch),)))
+    other = FakeResponse(pieces=[b'{"said": 2}'])
+    async with running(brings(one=one), settings=settings("one"), replies=(said(), other)) as gateway:
+        answer = await gateway.ask()
+        async with asyncio.timeout(5):
+            while not watch.outcomes:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)  # the copy is on its way
+    assert gateway.asked == ["b", "c"]
+    assert (answer.body, watch.pieces) == (b'{"said": 1}', [b'{"said": 2}'])
+    assert [outcome.status for outcome in watch.outcomes] == [200]

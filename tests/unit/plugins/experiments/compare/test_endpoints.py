@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from gateway.errors import ConfigError
-from plugins.experiments.compare.divergence import common_characters, diverge
+from plugins.experiments.compare.divergence import diverge
 from plugins.experiments.compare.endpoints import ENDPOINTS, Findings, conformances, find
 from plugins.experiments.compare.f1 import compare_f1, f1_interval
+from plugins.experiments.compare.likeness import common_characters
 from plugins.experiments.compare.observed import Observed
 from plugins.experiments.compare.requirements import meet, parse_requirement
 from plugins.experiments.compare.results import Answer, Checks, Result, ToolCall

@@ -9,9 +9,12 @@ import pytest
 
 from gateway import Attempt, Ending, Outcome, Usage
 from plugins.experiments.live.findings import broken, verdicts
+from plugins.experiments.live.reading import Reader
 from plugins.experiments.live.settings import ArmSettings, ExperimentSettings, Guardrail, GuardrailKind
 from plugins.experiments.live.standing import Saved, Standing
-from plugins.experiments.live.tallies import ArmTally, Sums, Tallies
+from plugins.experiments.live.strata import at_one_mix
+from plugins.experiments.live.sums import Sums
+from plugins.experiments.live.tallies import ArmTally, Tallies
 from plugins.experiments.live.watching import Seen
 from plugins.experiments.statistics.saving import load, save
 from tests.unit.builders import make_call
@@ -52,15 +55,15 @@ def seen(
 
 
 def counted(*calls: Seen) -> list[ArmTally]:
-    tallies = Tallies([ArmTally(), ArmTally()])
+    tallies, reader = Tallies([ArmTally(), ArmTally()]), Reader()
     for each in calls:
-        tallies.take(each)
+        tallies.take(reader.read(each))
     return tallies.arms
 
 
 def test_what_is_counted_of_a_call() -> None:
     (arm, _) = counted(seen(), seen(arguments='{"id": 1}'), seen(arguments="{}"), seen(fails="upstream_unreachable"))
-    rates = {name: (sums.yes, sums.calls) for name, sums in arm.rates.items()}
+    rates = {name: (sums.total, sums.calls) for name, sums in arm.rates.items()}
     assert rates["success_rate"] == (3, 4)
     assert rates["schema_accuracy"] == (1, 2)
     assert rates["tool_call_rate"] == (2, 3)
@@ -75,12 +78,12 @@ def test_a_call_that_another_arm_served_is_a_failure_of_its_own() -> None:
     fell = msgspec.structs.replace(fell, outcome=msgspec.structs.replace(fell.outcome, attempts=attempts))
     (arm, _) = counted(fell)
     assert (arm.fell_back, arm.errors) == (1, {"upstream_broken": 1})
-    assert (arm.rates["success_rate"].yes, arm.rates["success_rate"].calls) == (0, 1)
+    assert (arm.rates["success_rate"].total, arm.rates["success_rate"].calls) == (0, 1)
     assert "schema_accuracy" not in arm.rates, "the answer was another arm's"
 
 
 def test_clients_that_leave_and_units_that_nobody_drew_tell_nothing() -> None:
-    left, kept = seen(), msgspec.structs.replace(seen(unit=b"v"), randomised=False)
+    left, kept = seen(), msgspec.structs.replace(seen(unit=b"v"), counts=False)
     left = msgspec.structs.replace(left, outcome=Outcome(ending=Ending.DISCONNECTED, status=499))
     (arm, _) = counted(left, kept)
     assert (arm.units, arm.calls, arm.rates) == (1, 0, {})
@@ -92,13 +95,13 @@ def test_calls_of_one_unit_that_all_say_the_same_are_one_observation() -> None:
     for _ in range(200):
         says, before = rng.random() < 0.9, (0, 0)
         for _ in range(5):
-            before = sums.add(before, says)
+            before = sums.add(before, int(says))
     found = sums.rate()
     assert (found.calls, found.conversations) == (1_000, 200)
     assert found.design_effect == pytest.approx(5, rel=0.02)
     alone = Sums()
     for _ in range(1_000):
-        alone.add((0, 0), rng.random() < 0.9)
+        alone.add((0, 0), int(rng.random() < 0.9))
     assert alone.rate().design_effect == 1
 
 
@@ -158,3 +161,37 @@ def test_an_arm_that_was_rolled_back_is_dealt_no_more() -> None:
     standing.roll_back("b", "it is slow")
     assert standing.weights() == [("a", 1.0), ("b", 0.0)]
     assert standing.status.changed_at > 0
+
+
+def test_calls_of_other_lengths_and_caches_are_compared_at_one_mix() -> None:
+    """B's calls are the long ones: it looks slower by far, and is not."""
+    rng = random.Random(8)
+
+    def of(arm: int, number: int) -> Seen:
+        is_long = rng.random() < (0.8 if arm else 0.2)
+        usage = Usage(prompt_tokens=20_000 if is_long else 100, cached_tokens=0, completion_tokens=5)
+        call = seen(arm, b"%d-%d" % (arm, number), seconds=(10.0 if is_long else 1.0) * rng.uniform(0.95, 1.05))
+        return msgspec.structs.replace(call, outcome=msgspec.structs.replace(call.outcome, usage=usage))
+
+    a, b = counted(*[of(arm, number) for number in range(600) for arm in (0, 1)])
+    plain = {each.endpoint: each for each in verdicts(a, b, {})}
+    assert plain["total_p50"].verdict == "slower"
+    mix = at_one_mix(a.strata, b.strata, {}, 1_000)
+    assert set(mix.weights) == {"8k to 32k tokens, not cached, busy", "under 1k tokens, not cached, busy"}
+    assert sum(mix.weights.values()) == pytest.approx(1)
+    found = {each.endpoint: each for each in mix.verdicts}
+    assert found["total_p95"].verdict == "equivalent"
+    assert found["ttft_p50"].verdict == "undecided", "plain answers have no first token"
+
+
+def test_strata_that_one_arm_never_saw_are_left_out() -> None:
+    cached = Usage(prompt_tokens=5_000, cached_tokens=4_000, completion_tokens=5)
+    only_a = seen(0, b"x")
+    only_a = msgspec.structs.replace(only_a, load=0.1, outcome=msgspec.structs.replace(only_a.outcome, usage=cached))
+    a, b = counted(*[seen(arm, b"%d" % number) for number in range(20) for arm in (0, 1)], *[only_a] * 3)
+    assert set(a.strata) - set(b.strata) == {"1k to 8k tokens, cached, free"}
+    mix = at_one_mix(a.strata, b.strata, {}, 1_000)
+    assert (list(mix.weights.values()), mix.left_out) == ([1.0], 3)
+    nothing = at_one_mix({}, {}, {}, 1_000)
+    assert (nothing.weights, nothing.left_out) == ({}, 0)
+    assert all(each.verdict == "undecided" for each in nothing.verdicts)
