@@ -100,6 +100,7 @@ class Told:
         self.add_headers = client.add_headers
         self.before_last = client.before_last
         self.start = client.start
+        self.ready = client.ready
         self.fail = client.fail
         self.release = client.release
 
@@ -113,10 +114,18 @@ class Told:
         """See `Client`."""
         return self._client.gone
 
-    async def write(self, body: bytes, *, more: bool) -> None:
-        """Send a piece of the body."""
+    def send(self, piece: bytes) -> bool:
+        """See `Receiver`."""
+        self._tell(piece)
+        return self._client.send(piece)
+
+    async def finish(self, piece: bytes) -> None:
+        """See `Receiver`."""
+        self._tell(piece)
+        await self._client.finish(piece)
+
+    def _tell(self, piece: bytes) -> None:
         try:
-            self._watch.sent(body)
+            self._watch.sent(piece)
         except Exception:
             log.exception("experiment crashed on a piece", call_id=self._call_id)
-        await self._client.write(body, more=more)

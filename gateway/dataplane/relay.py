@@ -33,8 +33,14 @@ class Receiver(Protocol):
     async def start(self, status: int, headers: Headers) -> None:
         """Send status and headers."""
 
-    async def write(self, body: bytes, *, more: bool) -> None:
-        """Send a piece of the body; waits while the client reads too slowly."""
+    def send(self, piece: bytes) -> bool:
+        """Send a piece of the body that others follow; whether the next may follow at once, else it has to wait until `ready`."""
+
+    async def ready(self) -> None:
+        """Wait while the client reads too slowly."""
+
+    async def finish(self, piece: bytes) -> None:
+        """Send the last piece, which may be empty; waits while the client reads too slowly."""
 
 
 class Client(Receiver, Protocol):
@@ -81,14 +87,14 @@ async def relay(call: Call, answer: Answer, client: Receiver, outcome: Outcome) 
         await client.start(200, headers + STREAM_HEADERS)
         await _relay_events(answer, answer.cutter, client)
         outcome.ending = Ending.COMPLETED
-        await client.write(b": moegate.attribution %s\n\n" % remark if remark else b"", more=False)
+        await client.finish(b": moegate.attribution %s\n\n" % remark if remark else b"")
     else:
         body = _with_remark(answer.first, remark) if remark else answer.first
         headers.append((b"content-type", answer.content_type or b"application/json"))
         headers.append((b"content-length", b"%d" % len(body)))
         await client.start(200, headers)
         outcome.ending = Ending.COMPLETED
-        await client.write(body, more=False)
+        await client.finish(body)
 
 
 def _with_remark(body: bytes, remark: bytes) -> bytes:
@@ -122,10 +128,9 @@ def _listed(names: Sequence[str]) -> bytes:
 
 
 async def _relay_events(answer: Answer, cutter: sse.EventCutter, client: Receiver) -> None:
-    meter = answer.meter
-    await client.write(answer.first, more=True)  # even if there is nothing to see in it yet: the headers go with it
+    meter, passage = answer.meter, _Passage(answer, cutter, client)
     try:
-        await _relay_chunks(answer, cutter, client)
+        await passage.run()
     except UpstreamError:
         if meter.end_events() is not None:
             raise
@@ -138,35 +143,66 @@ async def _relay_events(answer: Answer, cutter: sse.EventCutter, client: Receive
             raise failure
 
 
-async def _relay_chunks(answer: Answer, cutter: sse.EventCutter, client: Receiver) -> None:
-    """The one loop that runs per chunk.
+class _Passage:
+    """The way of a stream's events from the engine to the client.
+
+    `take` runs for each read of the engine's socket, in the event loop's turn for it: waking a task for each piece would cost
+    about as much again. The task only waits: for the end, and for a client that reads too slowly.
 
     An engine that stalls may still send comments, to keep proxies content: they are passed on, and they are no events.
     """
-    meter, response = answer.meter, answer.response
-    quiet_until: float | None = None
-    while chunk := await response.read_chunk(None if quiet_until is None else _left(quiet_until)):
-        if chunk[0] == _COLON and b"data:" not in chunk:
-            quiet_until = quiet_until or _now() + answer.member.timeouts.idle_seconds
-            if _left(quiet_until) <= 0:
-                raise UpstreamTimeout("comments and no event in time")
-        else:
-            quiet_until = None
+
+    __slots__ = ("_answer", "_client", "_cutter", "_feed", "_quiet_until", "_send")
+
+    def __init__(self, answer: Answer, cutter: sse.EventCutter, client: Receiver) -> None:
+        self._answer = answer
+        self._client = client
+        self._cutter = cutter
+        self._feed = answer.meter.feed_events
+        self._send = client.send
+        self._quiet_until: float | None = None
+
+    async def run(self) -> None:
+        """Pass everything on."""
+        response, take, ready = self._answer.response, self._take, self._client.ready
+        self._send(self._answer.first)  # even if there is nothing to see in it yet: the headers go with it
+        await ready()
+        while await response.pass_on(take, self._patience()):
+            await ready()
+
+    def _patience(self) -> float | None:
+        """How many seconds the next piece may take; None for as many as any."""
+        return None if self._quiet_until is None else max(self._quiet_until - _now(), 0.0)
+
+    def _take(self, piece: bytes) -> bool:
+        """Pass one piece on; whether the next may follow just so."""
+        at_once = self._quiet_until is None
+        if piece[0] == _COLON and b"data:" not in piece:
+            self._note_comment()
+            at_once = False
+        elif not at_once:
+            self._quiet_until = None
         try:
-            events = cutter.cut(chunk)
+            events = self._cutter.cut(piece)
         except sse.EventTooLong as error:
             raise UpstreamBroken("an event without end") from error
         if events:
-            visible = meter.feed_events(events)
-            if visible:
-                await client.write(visible, more=True)
-            if meter.error is not None:
-                raise meter.error
+            visible = self._feed(events)
+            if visible and not self._send(visible):
+                at_once = False
+            failure = self._answer.meter.error
+            if failure is not None:
+                raise failure
+        return at_once
+
+    def _note_comment(self) -> None:
+        """Count how long there have only been comments, which may come too fast to be waited for."""
+        now = _now()
+        if self._quiet_until is None:
+            self._quiet_until = now + self._answer.member.timeouts.idle_seconds
+        if self._quiet_until <= now:
+            raise UpstreamTimeout("comments and no event in time")
 
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _left(until: float) -> float:
-    return max(until - _now(), 0.0)

@@ -91,12 +91,20 @@ class _Shadow:
         """See `Receiver`."""
         self._outcome.status = status
 
-    async def write(self, body: bytes, *, more: bool) -> None:  # noqa: ARG002 - `ended` tells
+    def send(self, piece: bytes) -> bool:
         """See `Receiver`."""
         try:
-            self._watch.sent(body)
+            self._watch.sent(piece)
         except Exception:
             log.exception("experiment crashed on a copy's piece", call_id=self.call.call_id)
+        return True
+
+    async def ready(self) -> None:
+        """See `Receiver`."""
+
+    async def finish(self, piece: bytes) -> None:
+        """See `Receiver`."""
+        self.send(piece)
 
     def never(self, why: str) -> None:
         self.ended(why, gave_way=True)

@@ -36,11 +36,14 @@ class Line(Protocol):
     def start(self, status: int, headers: Headers) -> None:
         """Keep status and headers until the first piece of the body."""
 
-    async def ready(self) -> None:
-        """Wait while the client reads too slowly; what is written then leaves at once."""
+    def send(self, piece: bytes) -> bool:
+        """Send a piece of the body that others follow; whether the next may follow at once, else it has to wait until `ready`."""
 
-    async def write(self, body: bytes, *, more: bool) -> None:
-        """Send a piece of the body, which may be empty; waits while the client reads too slowly."""
+    async def ready(self) -> None:
+        """Wait while the client reads too slowly; what is sent then leaves at once."""
+
+    def finish(self, piece: bytes) -> None:
+        """Send the last piece of the body, which may be empty."""
 
 
 class Exchange:
@@ -61,6 +64,8 @@ class Exchange:
         "_task",
         "gone",
         "headers",
+        "ready",
+        "send",
         "started",
     )
 
@@ -70,7 +75,10 @@ class Exchange:
         self.gone = False
         self._receive = receive
         # Out of the state, which leads back to itself through it: then no call leaves work for the garbage collector.
-        self._line: Line = scope["state"].pop("line")
+        line: Line = scope["state"].pop("line")
+        self._line = line
+        self.send = line.send
+        self.ready = line.ready
         self._added: Headers = []
         self._before_last: Callable[[], None] | None = None
         self._shape = shape
@@ -143,19 +151,19 @@ class Exchange:
         self._line.start(status, headers + self._added if self._added else headers)
         self.started = True
 
-    async def write(self, body: bytes, *, more: bool) -> None:
-        """Send a piece of the body; waits while the client reads too slowly."""
-        if not more and self._before_last is not None:
-            await self._line.ready()
+    async def finish(self, piece: bytes) -> None:
+        """Send the last piece of the body; waits while the client reads too slowly."""
+        await self._line.ready()
+        if self._before_last is not None:
             self._before_last()
-        await self._line.write(body, more=more)
+        self._line.finish(piece)
 
     async def fail(self, error: GatewayError, outcome: Outcome | None = None) -> None:
         """Tell of a failure: as a status where none was sent yet, else as the stream's last event, and no end after it."""
         told = errors.told(error, debug=self._debug)
         if self.started:
             events = outcome.streamed_events if outcome is not None else 0
-            await self.write(self._shape.event(told, self._call_id, events), more=False)
+            await self.finish(self._shape.event(told, self._call_id, events))
             return
         body = self._shape.body(told, self._call_id)
         headers = errors.headers_of(error)
@@ -170,4 +178,4 @@ class Exchange:
             headers.append((b"x-moegate-attempts", b"%d" % len(outcome.attempts)))
             headers += edit_headers(outcome.transforms, outcome.dropped_params)
         await self.start(told.status, headers)
-        await self.write(body, more=False)
+        await self.finish(body)

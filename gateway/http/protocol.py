@@ -197,38 +197,46 @@ class DirectLine:
         self._whole = b"\r\ncontent-length: " in head
         self._head = head + (b"\r\n\r\n" if self._whole else b"\r\ntransfer-encoding: chunked\r\n\r\n")
 
+    def send(self, piece: bytes) -> bool:
+        """Send a piece of the body, after the head if that is still here; whether the next may follow at once."""
+        cycle = self._cycle
+        if cycle.disconnected:
+            return True
+        cycle.transport.write(self._packet(piece, b""))
+        return not cycle.flow.write_paused
+
     async def ready(self) -> None:
-        """Wait while the client reads too slowly; what is written then leaves at once."""
+        """Wait while the client reads too slowly; what is sent then leaves at once."""
         if self._cycle.flow.write_paused:
             await self._cycle.flow.drain()
 
-    async def write(self, body: bytes, *, more: bool) -> None:
-        """Send a piece of the body, after the head if that is still here; waits while the client reads too slowly."""
+    def finish(self, piece: bytes) -> None:
+        """Send the last piece of the body: the answer is complete."""
         cycle = self._cycle
-        if cycle.flow.write_paused:
-            await cycle.flow.drain()
         if cycle.disconnected:
             return
-        if cycle.scope["method"] == "HEAD":
-            sent = self._head
-        elif self._whole:
-            sent = self._head + body
-        else:
-            piece = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-            sent = self._head + piece if more else b"%b%b0\r\n\r\n" % (self._head, piece)
-        self._head = b""
-        cycle.response_started, cycle.waiting_for_100_continue = True, False
-        cycle.transport.write(sent)
-        if not more:
-            self._finish()
-
-    def _finish(self) -> None:
-        cycle = self._cycle
+        cycle.transport.write(self._packet(piece, b"0\r\n\r\n"))
         cycle.response_complete = True
         cycle.message_event.set()
         if not cycle.keep_alive:
             cycle.transport.close()
         cycle.on_response()
+
+    def _packet(self, piece: bytes, end: bytes) -> bytes:
+        """A piece as it goes over the connection, after the head if that is still here; `end` is the one of a body in chunks."""
+        cycle = self._cycle
+        if cycle.scope["method"] == "HEAD":
+            packet = b""
+        elif self._whole:
+            packet = piece
+        elif piece:
+            packet = b"%x\r\n%b\r\n%b" % (len(piece), piece, end)
+        else:
+            packet = end
+        if self._head:
+            packet, self._head = self._head + packet, b""
+            cycle.response_started, cycle.waiting_for_100_continue = True, False
+        return packet
 
 
 def _deaf_to_upgrades(data: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
@@ -12,6 +13,9 @@ from gateway.upstream.parser import ResponseParser
 if TYPE_CHECKING:
     from gateway.upstream.origin import Limits
     from gateway.upstream.roster import Lane, Roster
+
+# Takes a piece of a body; whether it will take the next one at once.
+Sink = Callable[[bytes], bool]
 
 # Up to here, joining head and body into one buffer is cheaper than a second iovec.
 _JOINED_BYTES: Final = 16 * 1024
@@ -33,10 +37,12 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_high_water_bytes",
+        "_idle_seconds",
         "_loop",
         "_reading_paused",
         "_roster",
         "_sent",
+        "_sink",
         "_transport",
         "_waiter",
         "_writing_paused",
@@ -54,6 +60,8 @@ class Connection(asyncio.Protocol):
         self._high_water_bytes = limits.high_water_bytes
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._sink: Sink | None = None
+        self._idle_seconds = 0.0
         self._reading_paused = False
         self._writing_paused = False
         self._sent = True
@@ -107,6 +115,19 @@ class Connection(asyncio.Protocol):
         self.parser.advanced = False
         self.deadline = self._loop.time() + seconds
         waiter = self._waiter = self._loop.create_future()
+        return waiter
+
+    def pass_on(self, sink: Sink, seconds: float) -> asyncio.Future[None]:
+        """Like `wait`, but body that comes meanwhile goes to `sink` in the same turn of the event loop: no task is woken for it.
+
+        The future is done when the sink wants a pause, raises (the future does then too), or there will be no more to take.
+
+        Args:
+            sink: takes a piece.
+            seconds: how long each piece may take.
+        """
+        waiter = self.wait(seconds)
+        self._sink, self._idle_seconds = sink, seconds
         return waiter
 
     def take(self) -> bytes:
@@ -184,7 +205,8 @@ class Connection(asyncio.Protocol):
             return
         if parser.advanced:
             if self._waiter is not None:
-                self._wake()
+                if self._sink is None or not self._hand_over(self._sink, self._waiter):
+                    self._wake()
             elif parser.buffered > self._high_water_bytes and not parser.complete:
                 self._hold_back()
 
@@ -222,8 +244,26 @@ class Connection(asyncio.Protocol):
             rest = rest[_SLICE_BYTES:]
         self._sent = True
 
+    def _hand_over(self, sink: Sink, waiter: asyncio.Future[None]) -> bool:
+        """Give the sink what has come; whether to go on like this."""
+        parser = self.parser
+        if waiter.done():  # the task that waits is being cancelled: nobody is to get any more
+            return False
+        if parser.buffered:
+            try:
+                if not sink(parser.take()):
+                    return False
+            except Exception as error:  # noqa: BLE001 - it is the task's, whatever it is: here it would end in the loop's log
+                waiter.set_exception(error)
+                return False
+        if parser.complete:
+            return False
+        parser.advanced = False
+        self.deadline = self._loop.time() + self._idle_seconds
+        return True
+
     def _wake(self) -> None:
-        waiter = self._waiter
+        waiter, self._sink = self._waiter, None
         if waiter is not None:
             self._waiter = None
             if not waiter.done():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import UpstreamBroken
 
 if TYPE_CHECKING:
-    from gateway.upstream.protocol import Connection
+    from gateway.upstream.protocol import Connection, Sink
     from gateway.upstream.roster import Roster
 
 
@@ -69,6 +69,35 @@ class UpstreamResponse:
                 # The connection may already serve another call.
                 raise UpstreamBroken("the response was closed while it was being read")
         return connection.take()
+
+    async def pass_on(self, sink: Sink, within_seconds: float | None = None) -> bool:
+        """Give the body to `sink`, each piece as soon as it comes. To be called again while there is more.
+
+        One task at a time. What came before a failure is given before the failure is raised.
+
+        Args:
+            sink: returns whether it takes the next piece at once; if not, this returns, and the engine is held back until it
+                is called again. Called by the event loop and not in this task, so it must not block; what it raises is raised here.
+            within_seconds: how long to wait for each piece; None for the idle timeout.
+
+        Returns:
+            Whether there may be more: False at the body's end.
+
+        Raises:
+            UpstreamTimeout: as for `read_chunk`.
+            UpstreamBroken: as for `read_chunk`.
+        """
+        connection = self._connection
+        if connection is None:
+            raise RuntimeError("the response is closed")
+        if connection.parser.buffered and not sink(connection.take()):
+            return True
+        if connection.finished():
+            return False
+        await connection.pass_on(sink, self._idle_seconds if within_seconds is None else within_seconds)
+        if self._connection is None:
+            raise UpstreamBroken("the response was closed while it was being read")
+        return connection.parser.buffered > 0 or not connection.finished()
 
     async def read(self, limit_bytes: int | None = None) -> bytes:
         """The rest of the body, whole.

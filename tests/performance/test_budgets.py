@@ -26,7 +26,7 @@ from tests.support.scripted_engine.process import ScriptedEngine, scripted_engin
 # Calls of Python functions. Of a call: from its first byte to its record; of an event: from one socket to the other.
 CALL_BARE = 220
 CALL_GOVERNED = 267
-EVENT = 29
+EVENT = 12
 # Below this share of a budget the budget is out of date.
 LEAST_SHARE = 0.9
 

@@ -61,6 +61,12 @@ class FakeResponse:
                 return piece
         return b""
 
+    async def pass_on(self, sink: Callable[[bytes], bool], within_seconds: float | None = None) -> bool:
+        while chunk := await self.read_chunk(within_seconds):
+            if not sink(chunk):
+                return True
+        return False
+
     async def read(self, limit_bytes: int | None = None) -> bytes:
         chunks = []
         while chunk := await self.read_chunk():
@@ -238,14 +244,21 @@ class FakeClient:
         self.started = True
         self.status, self.headers = status, headers + self.added
 
-    async def write(self, body: bytes, *, more: bool) -> None:
+    def send(self, piece: bytes) -> bool:
+        if piece:
+            self.writes.append(piece)
+        return self._write_gate is None or self._write_gate.is_set()
+
+    async def ready(self) -> None:
         if self._write_gate is not None:
             await self._write_gate.wait()
-        if not more and self._before_last is not None:
+
+    async def finish(self, piece: bytes) -> None:
+        await self.ready()
+        if self._before_last is not None:
             self._before_last()
-        if body:
-            self.writes.append(body)
-        self.complete = not more
+        self.send(piece)
+        self.complete = True
 
     async def fail(self, error: GatewayError, outcome: Outcome) -> None:
         self.failure = error

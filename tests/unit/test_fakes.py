@@ -22,14 +22,14 @@ def parameters(function: object) -> list[tuple[str, object]]:
     ("fake", "real", "names"),
     [
         (FakeConnections, ConnectionPool, ["send", "aclose"]),
-        (FakeResponse, UpstreamResponse, ["header", "read_chunk", "read", "close"]),
+        (FakeResponse, UpstreamResponse, ["header", "read_chunk", "pass_on", "read", "close"]),
         (
             FakeBackend,
             Backend,
             ["objection", "prepare", "read_error", "read_first_event", "new_meter", "abort", "probe"],
         ),
         (FakeMeter, Meter, ["feed_events", "end_events", "read_body"]),
-        (FakeClient, Client, ["start", "write", "fail", "release"]),
+        (FakeClient, Client, ["start", "send", "ready", "finish", "fail", "release"]),
     ],
 )
 def test_the_methods_take_the_same(fake: type, real: type, names: list[str]) -> None:

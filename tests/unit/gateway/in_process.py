@@ -73,10 +73,13 @@ class FakeLine:
     async def ready(self) -> None:
         pass
 
-    async def write(self, body: bytes, *, more: bool) -> None:
-        if self._leaving is not None and not more:
-            self._leaving.cancel()
-        self._messages.append({"type": "http.response.body", "body": body, "more_body": more})
+    def send(self, piece: bytes) -> bool:
+        self._messages.append({"type": "http.response.body", "body": piece, "more_body": True})
+        return True
+
+    def finish(self, piece: bytes) -> None:
+        self.release()
+        self._messages.append({"type": "http.response.body", "body": piece, "more_body": False})
 
 
 class Answer:

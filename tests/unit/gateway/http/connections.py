@@ -82,14 +82,14 @@ class Connection:
 
 async def answers(line: DirectLine) -> None:
     line.start(200, [JSON, (b"content-length", b"2")])
-    await line.write(b"{}", more=False)
+    line.finish(b"{}")
 
 
 async def streams(line: DirectLine) -> None:
     line.start(200, [])
     for piece in (b"one", b"", b"two"):
-        await line.write(piece, more=True)
-    await line.write(b"", more=False)
+        line.send(piece)
+    line.finish(b"")
 
 
 async def waits(line: DirectLine) -> None:

@@ -144,9 +144,9 @@ async def test_before_the_last_piece_a_slow_client_is_waited_for_and_then_the_ho
     scene.line.ready = ready  # type: ignore[method-assign]
     scene.exchange.before_last(lambda: seen.append(f"hook after {len(scene.messages)}"))
     await scene.exchange.start(200, [])
-    await scene.exchange.write(b"a", more=True)
+    scene.exchange.send(b"a")
     assert seen == []
-    await scene.exchange.write(b"b", more=False)
+    await scene.exchange.finish(b"b")
     assert seen == ["ready", "hook after 2"]
     assert len(scene.messages) == 3
 

@@ -47,8 +47,8 @@ async def test_the_head_of_a_stream_leaves_with_its_first_piece_and_nothing_wait
 async def test_a_first_piece_with_nothing_in_it_sends_the_head() -> None:
     async def serve(line: DirectLine) -> None:
         line.start(200, [])
-        await line.write(b"", more=True)
-        await line.write(b"all", more=False)
+        line.send(b"")
+        line.finish(b"all")
 
     connection = Connection(serve)
     head, rest = await connection.ask()
@@ -116,18 +116,20 @@ async def test_no_header_can_make_another(value: bytes) -> None:
 async def test_a_client_that_reads_too_slowly_is_waited_for() -> None:
     async def serve(line: DirectLine) -> None:
         line.start(200, [])
-        await line.write(b"one", more=True)
+        assert line.send(b"one")
         connection.protocol.pause_writing()
-        await line.write(b"two", more=False)
+        assert not line.send(b"two")
+        await line.ready()
+        line.finish(b"three")
 
     connection = Connection(serve)
     connection.protocol.data_received(POST + b"content-length: 0\r\n\r\n")
-    await until(lambda: len(connection.transport.written) == 1)
+    await until(lambda: len(connection.transport.written) == 2)
     for _ in range(10):
         await asyncio.sleep(0)
-    assert len(connection.transport.written) == 1
+    assert len(connection.transport.written) == 2
     connection.protocol.resume_writing()
-    assert (await connection.ask(b""))[1] == b"3\r\ntwo\r\n0\r\n\r\n"
+    assert (await connection.ask(b""))[2] == b"5\r\nthree\r\n0\r\n\r\n"
     connection.end()
 
 
