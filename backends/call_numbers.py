@@ -6,6 +6,7 @@ training than `functions.NAME:IDX` with an index that counts through the whole c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import Raw
@@ -60,16 +61,23 @@ class CallNumbers:
         client_id = decoded(fields.get(id_field, NULL))
         if not isinstance(client_id, str):
             return None
-        place = next(
-            (at for at, (known, _) in enumerate(self._turn) if known == client_id and at not in self._answered), None
-        )
+        place = self._unanswered(lambda known, _: known == client_id)
+        number = self._turn[place][1] if place is not None else self._latest.get(client_id)
+        if number is None:  # no call came with this id, but one of the turn has it now
+            place = self._unanswered(lambda _, number: number == client_id)
         if place is not None:
             self._answered.add(place)
-        number = self._turn[place][1] if place is not None else self._latest.get(client_id)
         if number is not None and number != client_id:
             fields[id_field] = Raw(encode(number))
             self.renamed = True
         return place
+
+    def _unanswered(self, fits: Callable[[str | None, str], bool]) -> int | None:
+        """The place in the turn of the first call that fits, by the client's id and by its number, and has no result yet."""
+        return next(
+            (at for at, call in enumerate(self._turn) if at not in self._answered and fits(*call)),
+            None,
+        )
 
 
 class Results:

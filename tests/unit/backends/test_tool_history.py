@@ -95,6 +95,15 @@ def test_an_id_that_is_another_call_s_number_is_not_taken_for_it() -> None:
     ]
 
 
+def test_a_result_that_names_its_call_by_the_number_that_it_gets_is_that_call_s() -> None:
+    items = [calls(call("", "f"), call("b", "f")), result("b", "2"), result("functions.f:0", "1")]
+    found, _ = numbered(number_chat, items)
+    assert [(item["tool_call_id"], item["content"]) for item in found[1:]] == [
+        ("functions.f:0", "1"),
+        ("functions.f:1", "2"),
+    ]
+
+
 def test_a_result_of_no_call_stays_as_and_where_it_is() -> None:
     items = [
         result("lost"),
