@@ -10,6 +10,7 @@ from msgspec import Raw
 from backends.answers.chat_tools import ChatTools
 from backends.answers.completion_logprobs import LOGPROBS_FORM, CompletionLogprobs
 from backends.answers.drafts import Draft, is_null
+from backends.answers.names import with_name
 from backends.answers.reasoning import reasoning_fields
 from backends.answers.tools import FINISH_REASON, AskedTools
 from backends.answers.usage import in_openai_places, is_said
@@ -62,11 +63,13 @@ class ChatEdits:
 
     def matter(self, event: bytes, found: Answer) -> bool:
         """Whether an event that was decoded may need an edit."""
+        for choice in found.choices or ():
+            if is_said(choice.usage) or isinstance(choice.finish_reason, dict):
+                return True
         return (
             (self._reasoning is not None and self._reasoning.concern(event))
             or (self._logprobs is not None and b'"logprobs"' in event)
-            or is_said(found.usage)
-            or any(is_said(choice.usage) or isinstance(choice.finish_reason, dict) for choice in found.choices or ())
+            or (is_said(found.usage) and (self.hides_usage or in_openai_places(found.usage) is not None))
             or (self.tools is not None and isinstance(found, AnswerWithTools) and self.tools.matter(found))
         )
 
@@ -80,8 +83,8 @@ class ChatEdits:
     def edit_answer(self, body: bytes, found: Answer, served: str) -> bytes:
         """Edit a whole answer; the same object where nothing changes."""
         renamed = isinstance(found.model, str) and found.model != served
-        if not renamed and not self.matter(body, found):
-            return body
+        if not self.matter(body, found):
+            return with_name(body, served) if renamed else body
         draft = Draft(body)
         self._edit(draft, found)
         if self.tools is not None and isinstance(found, AnswerWithTools):

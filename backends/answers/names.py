@@ -91,6 +91,11 @@ def renamed(answer: bytes, served: str) -> bytes:
     found = _NAMED.decode(answer).model
     if not isinstance(found, str) or found == served:
         return answer
+    return with_name(answer, served)
+
+
+def with_name(answer: bytes, served: str) -> bytes:
+    """A whole answer, which is a JSON object, with another model's name."""
     fields = cut(answer)
-    fields["model"] = Raw(encode(served))
+    fields["model"] = Raw(_json_of(served))
     return encode(fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from backends.answers.drafts import Cut, is_null
@@ -10,6 +11,9 @@ from backends.answers.drafts import Cut, is_null
 ENGINE_FIELDS = ("reasoning_content", "reasoning")
 
 _EMPTY = b'""'
+
+# A field that tells something. vLLM writes nulls into every answer, which would all be taken apart for nothing.
+_TOLD = re.compile(rb'"reasoning(?:_content)?"\s*+:\s*+(?!null\b)')
 
 
 @lru_cache(maxsize=64)
@@ -40,7 +44,7 @@ class ReasoningFields:
 
     def concern(self, event: bytes) -> bool:
         """Whether it is worth decoding an event, however its JSON is spaced."""
-        return bool(self.marks) and b'"reasoning' in event
+        return bool(self.marks) and b'"reasoning' in event and _TOLD.search(event) is not None
 
     def edit(self, message: Cut) -> bool:
         """Rename within a message or what a chunk adds to it; say whether anything changed.

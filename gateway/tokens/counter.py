@@ -55,10 +55,7 @@ class LearnedCounter:
 
     def estimate(self, call: Call) -> int:
         """Tokens of the prompt, by its length."""
-        line = self._lines.get((call.model.name, call.operation))
-        if line is None:
-            line = self._lines[call.model.name, call.operation] = Line()
-        return line.at(prompt_bytes(call))
+        return self._line_of(call).at(prompt_bytes(call))
 
     async def exact(self, call: Call) -> int | None:
         """Tokens of the prompt by the model's own tokenizer and chat template; None where that cannot be said."""
@@ -114,7 +111,10 @@ class LearnedCounter:
             return
         seconds = outcome.total_seconds - (outcome.placed_seconds or 0.0)
         if seconds > 0:
-            self._per_second.setdefault(model, Ratio(TOKENS_A_SECOND, 5.0)).learn(usage.completion_tokens, seconds)
+            speed = self._per_second.get(model)
+            if speed is None:
+                speed = self._per_second[model] = Ratio(TOKENS_A_SECOND, 5.0)
+            speed.learn(usage.completion_tokens, seconds)
         if call.stream and outcome.streamed_events:
             place = (outcome.attempts[-1].backend, call.operation)
             ratio = self._per_event.get(place)
@@ -125,11 +125,16 @@ class LearnedCounter:
             self._learn_size(call, usage.completion_tokens / choices(call))
 
     def _line_of(self, call: Call) -> Line:
-        return self._lines.setdefault((call.model.name, call.operation), Line())
+        line = self._lines.get((call.model.name, call.operation))
+        if line is None:
+            line = self._lines[call.model.name, call.operation] = Line()
+        return line
 
     def _learn_size(self, call: Call, tokens: float) -> None:
         model, key = call.model.name, (call.principal.key_id, call.model.name)
-        of_model = self._of_model.setdefault(model, Mean(TYPICAL_TOKENS))
+        of_model = self._of_model.get(model)
+        if of_model is None:
+            of_model = self._of_model[model] = Mean(TYPICAL_TOKENS)
         mean = self._of_key.get(key)
         if mean is None:
             mean = self._of_key[key] = Mean(of_model.value)

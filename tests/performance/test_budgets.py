@@ -24,8 +24,8 @@ from tests.support.gateway_process import poll
 from tests.support.scripted_engine.process import ScriptedEngine, scripted_engine
 
 # Calls of Python functions. Of a call: from its first byte to its record; of an event: from one socket to the other.
-CALL_BARE = 220
-CALL_GOVERNED = 267
+CALL_BARE = 210
+CALL_GOVERNED = 258
 EVENT = 12
 # Below this share of a budget the budget is out of date.
 LEAST_SHARE = 0.9

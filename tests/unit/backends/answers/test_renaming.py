@@ -138,6 +138,17 @@ def test_so_it_is_in_a_plain_answer(message: dict[str, Any], shown: dict[str, An
     assert reading.transforms == ["reasoning_fields"]
 
 
+@pytest.mark.parametrize("blank", [b"", b" ", b"\n\t"])
+def test_a_plain_answer_in_which_nothing_is_thought_is_not_taken_apart(blank: bytes) -> None:
+    message = b'{"role":"assistant","reasoning"%b:%bnull,"reasoning_content":%bnull,"content":"\\"reasoning\\": x"}'
+    usage = b'{"prompt_tokens":3,"completion_tokens":2,"completion_tokens_details":{"reasoning_tokens":0}}'
+    body = b'{"model":"%b","choices":[{"finish_reason":"stop","message":%b}],"usage":%b}'
+    answer = body % (b"kimi-k2", message % ((blank,) * 3), usage)
+    assert meter(stream=False).read_body(answer) is answer
+    other = body % (b"/weights/k2", message % ((blank,) * 3), usage)
+    assert json.loads(meter(stream=False).read_body(other)) == json.loads(answer)
+
+
 @pytest.mark.parametrize("wanted", [("reasoning_content",), ("reasoning",), BOTH, ()])
 @pytest.mark.parametrize(
     "empty", [{"reasoning": None}, {"reasoning_content": None}, {"reasoning_content": None, "reasoning": None}]

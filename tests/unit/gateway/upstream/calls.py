@@ -63,3 +63,8 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110 - the point is that there is no event
             await asyncio.sleep(0.001)
+
+
+def is_held_back(connection: Connection) -> bool:
+    """Whether the engine is kept from sending more."""
+    return connection._reading_paused

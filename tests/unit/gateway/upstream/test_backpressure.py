@@ -9,7 +9,7 @@ import pytest
 from gateway.errors import UpstreamBroken
 from gateway.upstream import ConnectionPool, Limits
 from tests.support.raw_server import Peer, answering, raw_server
-from tests.unit.gateway.upstream.calls import OK, checked_pool, fetch, held, send, until
+from tests.unit.gateway.upstream.calls import OK, checked_pool, fetch, held, is_held_back, send, until
 
 HIGH_WATER_BYTES = 64 * 1024
 LARGE_BYTES = 24 * 1024 * 1024
@@ -31,7 +31,7 @@ async def test_an_engine_faster_than_its_reader_is_held_back() -> None:
     async with checked_pool(Limits(high_water_bytes=HIGH_WATER_BYTES)) as pool, raw_server(script) as server:
         response = await send(pool, server.origin)
         (connection,) = held(pool)
-        await until(lambda: connection._reading_paused)
+        await until(lambda: is_held_back(connection))
         held_bytes = connection.parser.buffered
         # One read may come on top: asyncio and uvloop read 256 KiB at most.
         assert HIGH_WATER_BYTES < held_bytes <= HIGH_WATER_BYTES + 256 * 1024
@@ -50,7 +50,7 @@ async def test_giving_up_while_the_engine_is_held_back() -> None:
     async with checked_pool(Limits(high_water_bytes=1)) as pool, raw_server(answering(wire)) as server:
         response = await send(pool, server.origin)
         (connection,) = held(pool)
-        await until(lambda: connection._reading_paused)
+        await until(lambda: is_held_back(connection))
         response.close()
         assert pool.stats().open == 0
 
