@@ -30,6 +30,7 @@ from gateway.contracts.call import (
     Step,
     Usage,
 )
+from gateway.contracts.commands import Asked, CommandContext, Connections, OpenConfiguration, ReplicaAccess
 from gateway.contracts.copying import CopyLimits
 from gateway.contracts.database import Database, Schema
 from gateway.contracts.introspection import Fact, FactName, Introspection, Introspective, NativeContinuation
@@ -38,15 +39,12 @@ from gateway.contracts.plugin import (
     Authenticator,
     BuildContext,
     CallTransform,
-    CommandContext,
     Extension,
     Fleet,
     Journal,
     LaunchedReplica,
     NoSettings,
-    OpenConfiguration,
     Recorder,
-    ReplicaAccess,
     RouteProvider,
     Service,
     TenantDirectory,
@@ -92,6 +90,7 @@ __all__ = [
     "Able",
     "AdmissionPolicy",
     "ArmWatch",
+    "Asked",
     "Assigned",
     "Assigner",
     "Attempt",
@@ -109,6 +108,7 @@ __all__ = [
     "Capability",
     "Checkpoint",
     "CommandContext",
+    "Connections",
     "Copies",
     "CopyLimits",
     "CopyTo",

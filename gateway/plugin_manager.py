@@ -24,6 +24,7 @@ BUILT_INS = (
     "backends.torch_reference.plugin",
     "backends.vllm",
     "plugins.api_keys",
+    "plugins.bench",
     "plugins.decisions",
     "plugins.discovery_dns",
     "plugins.discovery_file",

@@ -21,8 +21,9 @@ from gateway.composition.state import SharedState
 from gateway.composition.targets import with_targets
 from gateway.config_file import Document
 from gateway.contracts.backend import Probe, Replica
+from gateway.contracts.commands import ReplicaAccess
 from gateway.contracts.database import Database
-from gateway.contracts.plugin import ReplicaAccess, Service
+from gateway.contracts.plugin import Service
 from gateway.contracts.policy import Describing
 from gateway.dataplane.accounting import Accounting
 from gateway.dataplane.assigning import Assigning

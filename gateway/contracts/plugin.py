@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from msgspec import Struct
 
-from gateway.contracts.backend import Backend, LaunchPlan, Probe, Replica, ReplicaState
+from gateway.contracts.backend import LaunchPlan, Replica, ReplicaState
 from gateway.contracts.call import Call, Decision, Model, Outcome, Principal
 from gateway.contracts.database import Database
 from gateway.contracts.metrics import Metric
@@ -102,71 +100,6 @@ class BuildContext(Protocol):
         """An object that outlives a reload: the next runtime that asks with an equal key gets the same one.
 
         When the last runtime that asked is closed, the object's `async aclose()` is awaited, if it has one.
-        """
-
-
-class ReplicaAccess(Struct, frozen=True, eq=False):
-    """All that it takes to ask a replica's engine directly, past the gateway; for commands, never on a call's way.
-
-    Attributes:
-        headers: what the engine wants with every request, its key among them; not for printing.
-        connect_seconds, first_byte_seconds: how long to wait for a connection, and for an answer's first byte.
-    """
-
-    replica: Replica
-    model: Model
-    backend: Backend
-    headers: tuple[tuple[bytes, bytes], ...]
-    connect_seconds: float
-    first_byte_seconds: float
-
-
-class OpenConfiguration(Protocol):
-    """A configuration that a command has opened: all that it names is built, nothing of it is started."""
-
-    @property
-    def fleet(self) -> Fleet:
-        """The replicas."""
-
-    def access(self) -> Sequence[ReplicaAccess]:
-        """Every replica of every model, with what it takes to ask it directly."""
-
-    def service(self, name: str) -> Service | None:
-        """What the plugin of that name built as a service."""
-
-    async def database(self) -> Database:
-        """The SQL database of the configuration, its tables up to date, whatever plugins the configuration names.
-
-        Raises:
-            ConfigError: it cannot be reached, or `moegate db upgrade` is due.
-        """
-
-    async def look(self, replica: Replica) -> Probe:
-        """Probe one replica now, by its backend; an engine that is down is an answer and no error."""
-
-
-class CommandContext(Protocol):
-    """What a command may ask for: it is the `obj` of the Typer context that it runs in."""
-
-    def open(self, config: Path) -> AbstractAsyncContextManager[OpenConfiguration]:
-        """Build a configuration file, and let go of what was built at the end of the block.
-
-        Raises:
-            ConfigError: with every problem found. Let it through: the command line prints it, and ends with status 2.
-        """
-
-    def ask(self, url: str, key: str, method: str, path: str) -> Any:
-        """Ask the admin API of a gateway that runs; its JSON answer, decoded.
-
-        Args:
-            url: of the gateway, without a path.
-            key: one with the scope that the route wants.
-            method: such as `GET`.
-            path: of the route, from `/admin/` on.
-
-        Raises:
-            ClientError: the gateway refused; the message is its own.
-            GatewayError: there is no answer, or one that is no gateway's.
         """
 
 

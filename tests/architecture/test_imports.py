@@ -53,7 +53,7 @@ LIBRARIES = {
         "policies/attribution/model_licence/record_files.py",
     },
     "uvicorn": {"gateway/app.py", "gateway/http/protocol.py"},
-    "uvloop": {"gateway/cli/serve.py"},
+    "uvloop": {"gateway/cli/opening.py", "gateway/cli/serve.py"},
     "prometheus_client": {"plugins/prometheus/__init__.py", "plugins/prometheus/collectors.py"},
     "typer": {"gateway/cli/", "plugins/", "policies/admission/quotas/", "policies/attribution/model_licence/"},
     "httpx": {
