@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from tests.performance.machine import describe
 from tests.performance.measure import QUICK, Meter, Plan
 from tests.performance.report import Results, markdown
 from tests.performance.starters import STARTERS, USUAL
+from tests.performance.startups import start_timed
 from tests.performance.targets import Place, UnavailableError, pin_prefix
 from tests.support.scripted_engine.process import scripted_engine
 
@@ -22,7 +22,7 @@ RESULTS = Path(__file__).parent / "results"
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="about a minute, for a look; not for a claim")
+    parser.add_argument("--quick", action="store_true", help="a few minutes, for a look; not for a claim")
     parser.add_argument("--rounds", type=int, help="interleaved rounds (5, or 2 when quick)")
     parser.add_argument("--targets", default=",".join(USUAL), help=f"comma-separated, from: {', '.join(STARTERS)}")
     parser.add_argument("--streams", type=int, help="paced streams at a time (200)")
@@ -59,18 +59,19 @@ def run(options: argparse.Namespace) -> tuple[Results, Meter]:
     with ExitStack() as stack:
         pace = ("--timestamps", "--chunk-interval-ms", str(plan.chunk_interval_ms))
         engine = stack.enter_context(scripted_engine(*pace, prefix=kit_prefix))
-        meter = Meter(plan, engine.pid, kit_prefix)
+        meter = Meter(plan, engine, kit_prefix)
         for name in options.names:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"moegate-bench-{name}-")))
             say(f"starting {name}")
             try:
-                target = STARTERS[name](Place(engine, folder, target_prefix))
+                target, times = start_timed(
+                    STARTERS[name], lambda folder: Place(engine, folder, target_prefix), plan.starts, stack
+                )
             except UnavailableError as reason:
                 say(f"{name} SKIPPED: {reason}")
                 results.skipped[name] = str(reason)
                 continue
-            stack.callback(target.stop)
             results.targets[name] = target
+            results.startups[name] = times
             results.rounds[name] = []
             meter.warm_up(target)
         for number in range(1, plan.rounds + 1):

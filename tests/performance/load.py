@@ -1,6 +1,7 @@
 """Puts a measured load on one URL from a process of its own and prints one JSON object; it starts no server.
 
-`calls`: C connections in a closed loop. `streams`: S paced streams, measured while all of them run.
+`calls`: C connections in a closed loop. `streams`: S paced streams, measured while all of them run. `cancels`: S paced
+streams whose clients leave one by one.
 """
 
 import argparse
@@ -16,7 +17,9 @@ import uvloop
 
 from tests.performance.accounting import Watch, machine_cpu_ns, memory_bytes
 from tests.performance.figures import summary_us
+from tests.performance.load_cancels import run_cancels
 from tests.performance.load_connections import CallConnection, Samples, StreamConnection
+from tests.performance.load_requests import request_bytes
 
 START_SECONDS = 30.0
 END_SECONDS = 30.0
@@ -26,7 +29,7 @@ SETTLE_SECONDS = 0.5
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="load", description=__doc__)
-    parser.add_argument("mode", choices=["calls", "streams"])
+    parser.add_argument("mode", choices=["calls", "streams", "cancels"])
     parser.add_argument("--url", required=True)
     parser.add_argument("--header", action="append", default=[], help="`name: value`, repeatable")
     parser.add_argument("--model", default="kimi-k2")
@@ -37,26 +40,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--chunk-interval-ms", type=float, default=50.0, help="the engine's, to ask for enough chunks")
     parser.add_argument("--watch", action="append", default=[], metavar="NAME=PID", help="CPU of this process tree")
     return parser.parse_args()
-
-
-def request_bytes(options: argparse.Namespace, *, chunks: int | None = None) -> bytes:
-    """Build the one request that every connection repeats."""
-    words = "The gate sends each token to the expert that should serve it. "
-    prompt = (words * (options.prompt_bytes // len(words) + 1))[: options.prompt_bytes]
-    payload: dict[str, object] = {"model": options.model, "messages": [{"role": "user", "content": prompt}]}
-    if chunks is not None:
-        payload |= {"max_tokens": chunks, "stream": True}
-    body = json.dumps(payload).encode()
-    url = urlsplit(options.url)
-    lines = [
-        f"POST {url.path.rstrip('/')}/v1/chat/completions HTTP/1.1",
-        f"host: {url.netloc}",
-        "content-type: application/json",
-        "accept: */*",
-        *options.header,
-        f"content-length: {len(body)}",
-    ]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 class Window:
@@ -199,6 +182,8 @@ async def main(options: argparse.Namespace) -> dict[str, object]:
     gc.collect()
     gc.freeze()
     gc.disable()  # a run is short and makes few cycles; a collection would show up as somebody's latency
+    if options.mode == "cancels":
+        return await run_cancels(options)
     run = run_calls if options.mode == "calls" else run_streams
     return await run(options, watches)
 

@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from tests.performance.accounting import Watch
+from tests.performance.accounting import Watch, memory_bytes, process_tree
+from tests.performance.leaving import settled
 from tests.performance.targets import Target
+from tests.support.scripted_engine.process import ScriptedEngine
 
 ROOT = Path(__file__).resolve().parents[2]
 Json = dict[str, Any]
@@ -27,7 +29,11 @@ class Plan:
     stream_seconds: float = 8.0
     latency_seconds: float = 4.0
     idle_seconds: float = 2.0
+    cancel_seconds: float = 8.0
     warmup_seconds: float = 1.0
+    # How often each target is started, and after how long an engine that saw no end never will.
+    starts: int = 3
+    patience_seconds: float = 5.0
     prompt_bytes: int = 500
     chunk_interval_ms: float = 50.0
 
@@ -38,6 +44,8 @@ QUICK = Plan(
     stream_seconds=3.0,
     latency_seconds=1.5,
     idle_seconds=0.5,
+    cancel_seconds=2.0,
+    starts=1,
     warmup_seconds=0.5,
 )
 
@@ -55,9 +63,15 @@ class Figures:
     chunk_delay_p50: float
     chunk_delay_p99: float
     first_chunk_p50: float
+    first_chunk_p99: float
+    abort_p50: float
+    abort_p99: float
+    aborts_seen: int
+    aborts_never: int
     idle_cpu_percent: float
     pss_mb_streaming: float
     peak_rss_mb: float
+    pss_mb_after: float
     errors: int
     # In cores, while calls and while streams ran: a value near 1 is a bottleneck, `others` is noise.
     busy_target_calls: float
@@ -73,10 +87,10 @@ class Figures:
 class Meter:
     """Runs the load generator and reads what it says."""
 
-    def __init__(self, plan: Plan, engine_pid: int, prefix: tuple[str, ...]) -> None:
+    def __init__(self, plan: Plan, engine: ScriptedEngine, prefix: tuple[str, ...]) -> None:
         """Keep what is the same for every target."""
         self.plan = plan
-        self.engine_pid = engine_pid
+        self.engine = engine
         self.prefix = prefix
         self.raw: list[Json] = []
 
@@ -84,10 +98,11 @@ class Meter:
         """Run the generator once."""
         plan = self.plan
         command = [*self.prefix, sys.executable, "-m", "tests.performance.load", mode, "--url", target.url]
+        command += ["--model", target.model]
         command += ["--connections", str(connections), "--seconds", str(seconds)]
         command += ["--warmup-seconds", str(plan.warmup_seconds), "--prompt-bytes", str(plan.prompt_bytes)]
         command += ["--chunk-interval-ms", str(plan.chunk_interval_ms)]
-        command += ["--watch", f"target={target.pid}", "--watch", f"engine={self.engine_pid}"]
+        command += ["--watch", f"target={target.pid}", "--watch", f"engine={self.engine.pid}"]
         for header in target.headers:
             command += ["--header", header]
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=seconds + GRACE_SECONDS)
@@ -116,6 +131,10 @@ class Meter:
         one = self.load(target, "calls", 1, plan.latency_seconds)
         streams = self.load(target, "streams", target.streams or plan.streams, plan.stream_seconds)
         held = streams["watched"]["target"]
+        cancels = self.load(target, "cancels", target.streams or plan.streams, plan.cancel_seconds)
+        closed = {int(client): moment for client, moment in cancels["closed"].items()}
+        leaving = settled(closed, self.engine.aborts, plan.patience_seconds)
+        after = memory_bytes(process_tree(target.pid))
         return Figures(
             cpu_per_call=_cpu_us(calls, "completed", idle),
             calls_per_second=calls["completed"] / calls["window_seconds"],
@@ -126,10 +145,16 @@ class Meter:
             chunk_delay_p50=streams["chunk_delay_us"]["p50"],
             chunk_delay_p99=streams["chunk_delay_us"]["p99"],
             first_chunk_p50=streams["first_chunk_us"]["p50"],
+            first_chunk_p99=streams["first_chunk_us"]["p99"],
+            abort_p50=leaving.p50_us,
+            abort_p99=leaving.p99_us,
+            aborts_seen=leaving.seen,
+            aborts_never=leaving.never,
             idle_cpu_percent=idle / 1e7,
             pss_mb_streaming=held["pss_bytes"] / 1e6,
             peak_rss_mb=held["peak_rss_bytes"] / 1e6,
-            errors=calls["errors"] + one["errors"] + streams["errors"],
+            pss_mb_after=after["pss_bytes"] / 1e6,
+            errors=sum(each["errors"] for each in (calls, one, streams, cancels)),
             busy_target_calls=calls["watched"]["target"]["busy_share"],
             busy_engine_calls=calls["watched"]["engine"]["busy_share"],
             busy_generator_calls=calls["generator_busy_share"],

@@ -22,8 +22,9 @@ models:
       context_length: 131072
     prices: {{input: 0.6, output: 2.5, currency: USD}}
     replicas:
-      - {{name: scripted, backend: vllm, url: "{engine}", max_concurrent: 100000}}
+{replicas}
 """
+REPLICA = '      - {{name: scripted{number}, backend: vllm, url: "{url}", max_concurrent: 100000}}'
 USUAL = """\
 policies:
   admission: [{{use: concurrency_limit, per_key: 100000}}]
@@ -69,15 +70,17 @@ def start(place: Place, name: str, policies: str, settings: str, secret: str | N
     """Start a gateway with its first part of the configuration filled in, and these policies."""
     command, port = moegate_command(), free_port()
     config = place.folder / "moegate.yaml"
-    first = CONFIG.format(
-        port=port, folder=place.folder, engine=place.engine.url, anonymous="true" if secret is None else "false"
-    )
+    replicas = "\n".join(REPLICA.format(number=number, url=url) for number, url in enumerate(place.urls))
+    anonymous = "true" if secret is None else "false"
+    first = CONFIG.format(port=port, folder=place.folder, replicas=replicas, anonymous=anonymous)
     config.write_text(first + policies)
     if secret == "":
         secret = stored_key(command, config)
-    process = launch(place, [str(command), "serve", "--config", str(config), "--log-level", "warning"], port, "/readyz")
+    words = [str(command), "serve", "--config", str(config), "--log-level", "warning"]
+    process, began_ns = launch(place, words, port, "/readyz")
     headers = () if secret is None else (f"authorization: Bearer {secret}",)
-    return Target(name, f"http://127.0.0.1:{port}", process.pid, "working tree", settings, headers, process=process)
+    url = f"http://127.0.0.1:{port}"
+    return Target(name, url, process.pid, "working tree", settings, headers, process=process, launched_ns=began_ns)
 
 
 def stored_key(command: Path, config: Path) -> str:

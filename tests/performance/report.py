@@ -21,6 +21,7 @@ class Results:
     targets: dict[str, Target] = field(default_factory=dict)
     rounds: dict[str, list[Figures]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    startups: dict[str, list[float]] = field(default_factory=dict)
 
     def spread(self, name: str, figure: str) -> Spread:
         """Summarise one figure of one target."""
@@ -47,6 +48,7 @@ class Results:
                 name: {"version": target.version, "settings": target.settings} for name, target in self.targets.items()
             },
             "skipped": self.skipped,
+            "start_seconds": self.startups,
             "rounds": {name: [asdict(entry) for entry in entries] for name, entries in self.rounds.items()},
             "raw": list(raw),
         }
@@ -54,7 +56,7 @@ class Results:
 
 def markdown(results: Results) -> str:
     """Write the page."""
-    parts = [_head(results), _costs(results), _latencies(results)]
+    parts = [_head(results), _costs(results), _latencies(results), _leaving(results)]
     if REFERENCE in results.rounds:
         parts.append(_ratios(results))
     parts += [_bottlenecks(results), _settings(results)]
@@ -88,6 +90,7 @@ def _costs(results: Results) -> str:
         "streams": ("streams", 0),
         "MB streaming (PSS)": ("pss_mb_streaming", 0),
         "MB peak (RSS)": ("peak_rss_mb", 0),
+        "MB after (PSS)": ("pss_mb_after", 0),
         "idle CPU %": ("idle_cpu_percent", 2),
     }
     rows = []
@@ -104,6 +107,7 @@ def _latencies(results: Results) -> str:
         "chunk delay p50": "chunk_delay_p50",
         "chunk delay p99": "chunk_delay_p99",
         "first chunk p50": "first_chunk_p50",
+        "first chunk p99": "first_chunk_p99",
     }
     rows = [["direct (absolute)", *(results.spread("direct", figure).text() for figure in columns.values())]]
     rows += [
@@ -112,6 +116,24 @@ def _latencies(results: Results) -> str:
         if name != "direct"
     ]
     return "## Latency added to the direct run of the same round\n\n" + _table(["µs", *columns], rows)
+
+
+def _leaving(results: Results) -> str:
+    rows = []
+    for name, entries in results.rounds.items():
+        never = sum(entry.aborts_never for entry in entries)
+        total = never + sum(entry.aborts_seen for entry in entries)
+        cells = [results.spread(name, figure).text(2, 0.001) for figure in ("abort_p50", "abort_p99")]
+        starts = results.startups.get(name)
+        start = Spread.over(starts).text(2) if starts else "-"
+        rows.append([name, *cells, f"{never} of {total}", start])
+    text = (
+        "A client closes its connection in the middle of a stream; how long until the engine sees its own connection closed. "
+        f"*Never*: not within {results.plan.patience_seconds:g} s, so an engine goes on for nobody. Start-up: from the "
+        "process's start to the first call that is answered, each time with an empty folder."
+    )
+    header = ["target", "to the engine, ms p50", "ms p99", "never", "start-up s"]
+    return f"## Clients that leave, and start-up\n\n{text}\n\n" + _table(header, rows)
 
 
 def _ratios(results: Results) -> str:

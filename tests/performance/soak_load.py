@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 
-from tests.performance.load import request_bytes
 from tests.performance.load_connections import CallConnection, Samples, StreamConnection
+from tests.performance.load_requests import request_bytes
 from tests.performance.remains import Remains, look
 from tests.performance.targets import Target
 

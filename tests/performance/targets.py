@@ -1,4 +1,4 @@
-"""Starts and ends what is measured: moegate, and each peer at its best settings; it measures nothing."""
+"""Starts and ends what is measured, of whatever kind; which settings each one has is the business of the `peers_` files."""
 
 import http.client
 import os
@@ -13,12 +13,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.performance.accounting import process_tree
-from tests.performance.peer_catalogue import peer
+from tests.performance.peer_catalogue import Peer, peer
 from tests.support.scripted_engine.process import ScriptedEngine
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 120.0
 STOP_SECONDS = 8.0
+# As fine as a start-up time is told.
+LOOK_SECONDS = 0.02
 # Nothing of a peer may look for a server outside this machine.
 OFFLINE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "NO_PROXY": "*", "no_proxy": "*"}
 
@@ -39,6 +41,9 @@ class Target:
     headers: tuple[str, ...] = ()
     # What it can hold with paced streams; a slower one gets fewer, because a queue would be measured otherwise.
     streams: int | None = None
+    # What it calls the model.
+    model: str = "kimi-k2"
+    launched_ns: int = 0
     process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     @property
@@ -46,6 +51,11 @@ class Target:
         """Host and port to connect to."""
         url = urlsplit(self.url)
         return url.hostname or "127.0.0.1", url.port or 80
+
+    @property
+    def path(self) -> str:
+        """What comes before `/v1`."""
+        return urlsplit(self.url).path.rstrip("/")
 
     def stop(self) -> None:
         """End every process we started for it, by pid."""
@@ -70,11 +80,31 @@ class Target:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a target runs: the engine behind it, a folder of its own, and a prefix such as `taskset -c 0`."""
+    """Where a target runs.
+
+    Attributes:
+        engine: the engine behind it.
+        folder: one of its own.
+        prefix: a command before its own, such as `taskset -c 0`.
+        others: URLs of further engines.
+        careful: it keeps its own retries, breaker and health checks, as they come, which are off for what a call costs.
+    """
 
     engine: ScriptedEngine
     folder: Path
     prefix: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    careful: bool = False
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """All engines."""
+        return self.engine.url, *self.others
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All engines as `host:port`."""
+        return tuple(urlsplit(url).netloc for url in self.urls)
 
 
 def free_port() -> int:
@@ -84,21 +114,27 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def answers(port: int, path: str, headers: dict[str, str]) -> bool:
-    """Tell whether the target answers 200 there."""
+def answers(port: int, path: str | None) -> bool:
+    """Tell whether the target answers 200 there, or at all where it has no page that says so."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
-        connection.request("GET", path, headers=headers)
-        return connection.getresponse().status == http.client.OK
+        connection.request("GET", path or "/")
+        return connection.getresponse().status == http.client.OK or path is None
     except OSError:
         return False
     finally:
         connection.close()
 
 
-def launch(place: Place, command: Sequence[str], port: int, ready_path: str) -> "subprocess.Popen[bytes]":
-    """Start a server and wait until it answers; its output goes to a file, of which a failure shows the end."""
+def launch(
+    place: Place, command: Sequence[str], port: int | Path, ready_path: str | None
+) -> "tuple[subprocess.Popen[bytes], int]":
+    """Start a server and wait until it answers; with it comes when it was started, by the monotonic clock.
+
+    Its output goes to a file, of which a failure shows the end. One that takes a port of its own writes it into a file.
+    """
     log = place.folder / "server.log"
+    began_ns = time.monotonic_ns()
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*place.prefix, *command],
@@ -111,14 +147,14 @@ def launch(place: Place, command: Sequence[str], port: int, ready_path: str) -> 
         )
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
-        if answers(port, ready_path, {}):
-            return process
-        time.sleep(0.2)
+        number = int(port.read_text()) if isinstance(port, Path) and port.exists() else port
+        if isinstance(number, int) and answers(number, ready_path):
+            return process, began_ns
+        time.sleep(LOOK_SECONDS)
     reason = "it ended" if process.poll() is not None else f"not ready within {READY_SECONDS:.0f} s"
     Target("", "", process.pid, "", "", process=process).stop()
     tail = " | ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
-    message = f"{reason}: {tail[-400:]}"
-    raise UnavailableError(message)
+    raise UnavailableError(f"{reason}: {tail[-400:]}")
 
 
 def direct(place: Place) -> Target:
@@ -126,45 +162,19 @@ def direct(place: Place) -> Target:
     return Target("direct", place.engine.url, place.engine.pid, "-", "the scripted engine itself")
 
 
-def vllm_router(place: Place) -> Target:
-    """Start vllm-router without logging, retries, breaker and prefix tree."""
-    router = peer("vllm-router")
-    if not router.installed:
-        message = "not installed (make bench-peers)"
-        raise UnavailableError(message)
-    port = free_port()
-    settings = "--policy round_robin --log-level error --disable-retries --disable-circuit-breaker"
-    settings += " --max-concurrent-requests 100000 --health-check-interval-secs 3600"
-    command = [str(router.executable), "--host", "127.0.0.1", "--port", str(port), *settings.split()]
-    command += ["--prometheus-port", str(free_port()), "--worker-urls", place.engine.url]
-    process = launch(place, command, port, "/health")
-    return Target(router.name, f"http://127.0.0.1:{port}", process.pid, router.version, settings, process=process)
+def installed(name: str) -> Peer:
+    """Find a peer that was installed."""
+    found = peer(name)
+    if not found.installed:
+        raise UnavailableError("not installed (make bench-peers)")
+    return found
 
 
-LITELLM_CONFIG = """\
-model_list:
-  - model_name: kimi-k2
-    litellm_params: {{model: openai/kimi-k2, api_base: "{url}/v1", api_key: none}}
-litellm_settings: {{set_verbose: false, telemetry: false, num_retries: 0, request_timeout: 600}}
-general_settings: {{disable_spend_logs: true, dangerously_permit_weak_or_unset_master_key: true}}
-"""
-
-
-def litellm(place: Place) -> Target:
-    """Start LiteLLM's proxy with one worker and no logging, keys, database or callbacks."""
-    proxy = peer("litellm")
-    if not proxy.installed:
-        message = "not installed (make bench-peers)"
-        raise UnavailableError(message)
-    port = free_port()
-    config = place.folder / "litellm.yaml"
-    config.write_text(LITELLM_CONFIG.format(url=place.engine.url))
-    command = ["env", "LITELLM_LOG=ERROR", "LITELLM_MODE=PRODUCTION", str(proxy.executable), "--config", str(config)]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--num_workers", "1", "--telemetry", "False"]
-    process = launch(place, command, port, "/health/liveliness")
-    settings = "1 worker, log level ERROR, no keys, no database, no callbacks, no retries"
-    url = f"http://127.0.0.1:{port}"
-    return Target(proxy.name, url, process.pid, proxy.version, settings, streams=20, process=process)
+def only_one_engine(place: Place, reason: str) -> str:
+    """Give the one engine's URL to a target that cannot choose between several."""
+    if len(place.urls) > 1:
+        raise UnavailableError(f"one engine only: {reason}")
+    return place.engine.url
 
 
 def pin_prefix(core: int | None) -> tuple[str, ...]:

@@ -67,10 +67,10 @@ def test_errors_are_counted(engine: ScriptedEngine) -> None:
 def test_page(engine: ScriptedEngine, tmp_path: Path) -> None:
     """One round becomes a page that names the target, the machine and what was skipped."""
     plan = replace(QUICK, rounds=1, call_seconds=0.1, latency_seconds=0.1, stream_seconds=0.1, streams=4)
-    plan = replace(plan, idle_seconds=0.01, warmup_seconds=0.05, chunk_interval_ms=10.0)
+    plan = replace(plan, cancel_seconds=0.1, idle_seconds=0.01, warmup_seconds=0.05, chunk_interval_ms=10.0)
     target = direct(Place(engine, tmp_path))
     results = Results("a date", plan, describe(), pinned=False, targets={"direct": target})
-    results.rounds["direct"] = [Meter(plan, engine.pid, ()).round(target)]
+    results.rounds["direct"] = [Meter(plan, engine, ()).round(target)]
     results.skipped["vllm-router"] = "not installed"
     page = markdown(results)
     assert "| direct |" in page

@@ -49,6 +49,7 @@ class ControlDoor:
         self.verbs: dict[tuple[str, str], Callable[[Control, EngineProtocol], object]] = {
             ("GET", "state"): lambda *_: state.as_json(),
             ("GET", "calls"): lambda *_: [call.as_json() for call in state.history],
+            ("GET", "aborts"): lambda *_: {str(client): moment for client, moment in state.aborts.items()},
             ("GET", "faults"): lambda *_: {name: script.__doc__ for name, script in sorted(FAULTS.items())},
             ("POST", "release"): lambda asked, _: {"released": state.release(asked.gate)},
             ("POST", "reset"): lambda *_: state.reset(),

@@ -53,6 +53,10 @@ class ScriptedEngine:
         """What each call of a `--metered` engine took: id, prompt, produced, finished."""
         return cast("list[Json]", self._ask("GET", "account"))
 
+    def aborts(self) -> dict[int, int]:
+        """When (monotonic ns) which client's call was seen cut off; clients name themselves `[[client:7]]` in the prompt."""
+        return {int(client): moment for client, moment in self._ask("GET", "aborts").items()}
+
     def last_json(self) -> Json:
         """The last call's body, decoded."""
         return cast("Json", msgspec.json.decode(self.state()["last"]["body"]))

@@ -126,6 +126,7 @@ class EngineProtocol(asyncio.Protocol):
             self.engine.orphans[self.call.rid] = self.call
             self.call = None
         elif self.call is not None:
+            state.note_abort(self.body)
             self.call.abort()
             self.end_call("aborted")
         elif state.watchers:

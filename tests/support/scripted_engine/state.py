@@ -1,11 +1,15 @@
 """Counts what the fake engine saw and holds its gates; it writes to no connection."""
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import monotonic_ns
 
 HISTORY = 64
+# How a client that measures names itself anywhere in its request, so that its end can be told from another's.
+CLIENT = re.compile(rb"\[\[client:(\d+)\]\]")
 COUNTERS = (
     "seen",
     "finished",
@@ -63,6 +67,8 @@ class EngineState:
     script: deque[str] = field(default_factory=deque)
     fault_for_all: str = ""
     gates: dict[str, list[asyncio.Future[None]]] = field(default_factory=dict)
+    # When the connection of which named client was seen closed before the call's end, by the monotonic clock.
+    aborts: dict[int, int] = field(default_factory=dict)
     watchers: list[tuple[Callable[[], bool], asyncio.Future[bool]]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, object]:
@@ -76,6 +82,13 @@ class EngineState:
             "gates": {name: len(futures) for name, futures in self.gates.items()},
             "last": self.history[-1].as_json() if self.history else None,
         }
+
+    def note_abort(self, body: bytes) -> None:
+        """Keep the moment for whoever named itself; nobody else pays but by one search."""
+        now = monotonic_ns()
+        found = CLIENT.search(body)
+        if found is not None:
+            self.aborts[int(found[1])] = now
 
     def changed(self) -> None:
         """Wake those whose condition came true; callers skip this when nobody watches."""
@@ -129,6 +142,7 @@ class EngineState:
         for key in COUNTERS:
             setattr(self, key, 0)
         self.history.clear()
+        self.aborts.clear()
         self.script.clear()
         self.fault_for_all = ""
         self.health_status = 200
