@@ -1,22 +1,19 @@
 """Measures moegate beside a direct run and its peers in interleaved rounds; it asserts nothing and installs nothing."""
 
 import argparse
-import json
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.performance.machine import describe
 from tests.performance.measure import QUICK, Meter, Plan
-from tests.performance.report import Results, markdown
+from tests.performance.pages import RESULTS, stem, today, write
+from tests.performance.report import Results, markdown, plots
 from tests.performance.starters import STARTERS, USUAL
 from tests.performance.startups import start_timed
 from tests.performance.targets import Place, UnavailableError, pin_prefix
 from tests.support.scripted_engine.process import scripted_engine
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def arguments() -> argparse.Namespace:
@@ -52,8 +49,7 @@ def chosen_plan(options: argparse.Namespace) -> Plan:
 def run(options: argparse.Namespace) -> tuple[Results, Meter]:
     """Start everything, measure round by round, end everything."""
     plan = chosen_plan(options)
-    date = datetime.now(tz=UTC).strftime("%Y-%m-%d %H:%M UTC")
-    results = Results(date, plan, describe(), options.pin)
+    results = Results(today(), plan, describe(), options.pin)
     target_prefix = pin_prefix(0 if options.pin else None)
     kit_prefix = pin_prefix(1 if options.pin else None)
     with ExitStack() as stack:
@@ -87,13 +83,9 @@ def main() -> int:
     """Run, print the page, keep it with its JSON."""
     options = arguments()
     results, meter = run(options)
-    page = markdown(results)
-    options.out.mkdir(parents=True, exist_ok=True)
-    stem = datetime.now(tz=UTC).strftime("%Y-%m-%d-%H%M") + ("-quick" if options.quick else "")
-    (options.out / f"{stem}.md").write_text(page)
-    (options.out / f"{stem}.json").write_text(json.dumps(results.as_json(meter.raw), indent=1) + "\n")
-    sys.stdout.write(page)
-    say(f"written: {options.out / stem}.md and .json")
+    name = stem("quick" if options.quick else "")
+    sys.stdout.write(write(options.out, name, markdown(results), results.as_json(meter.raw), plots(results)))
+    say(f"written: {options.out / name}.md, .json and plots")
     return 0
 
 

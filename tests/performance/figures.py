@@ -37,6 +37,10 @@ class Spread:
         """Summarise one figure per round."""
         return cls(median(values), min(values), max(values))
 
+    def scaled(self, factor: float) -> "Spread":
+        """Say it in another unit."""
+        return Spread(self.middle * factor, self.low * factor, self.high * factor)
+
     def text(self, digits: int = 0, scale: float = 1.0) -> str:
         """Write `median (low to high)`."""
         middle, low, high = (f"{value * scale:,.{digits}f}" for value in (self.middle, self.low, self.high))

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import json
 import sys
+from pathlib import Path
 from time import monotonic, monotonic_ns, process_time_ns
 from urllib.parse import urlsplit
 
@@ -19,7 +20,7 @@ from tests.performance.accounting import Watch, machine_cpu_ns, memory_bytes
 from tests.performance.figures import summary_us
 from tests.performance.load_cancels import run_cancels
 from tests.performance.load_connections import CallConnection, Samples, StreamConnection
-from tests.performance.load_requests import request_bytes
+from tests.performance.load_requests import request_bytes, request_cycle
 
 START_SECONDS = 30.0
 END_SECONDS = 30.0
@@ -32,6 +33,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("mode", choices=["calls", "streams", "cancels"])
     parser.add_argument("--url", required=True)
     parser.add_argument("--header", action="append", default=[], help="`name: value`, repeatable")
+    parser.add_argument("--keys", type=Path, help="a file with one key a line; each call takes the next one")
     parser.add_argument("--model", default="kimi-k2")
     parser.add_argument("--connections", type=int, default=32, help="connections, or streams")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of the measured window")
@@ -92,7 +94,7 @@ async def run_calls(options: argparse.Namespace, watches: list[Watch]) -> dict[s
     loop = asyncio.get_running_loop()
     samples = Samples()
     url = urlsplit(options.url)
-    request = request_bytes(options)
+    requests = request_cycle(options)
     all_lost = asyncio.Event()
     connections: list[CallConnection] = []
     alive = options.connections
@@ -105,7 +107,7 @@ async def run_calls(options: argparse.Namespace, watches: list[Watch]) -> dict[s
 
     for _ in range(options.connections):
         _, connection = await loop.create_connection(
-            lambda: CallConnection(request, samples, lost), url.hostname, url.port
+            lambda: CallConnection(requests, samples, lost), url.hostname, url.port
         )
         connections.append(connection)
     await asyncio.sleep(options.warmup_seconds)

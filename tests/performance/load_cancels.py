@@ -14,7 +14,7 @@ from tests.performance.load_requests import request_bytes
 START_SECONDS = 30.0
 # How long a client stays on average. A stream is much longer, so that none ends while the engine should see it cut off.
 STAY_SECONDS = 4.0
-SPARE_SECONDS = 12.0
+SPARE_SECONDS = 8.0
 SEED = 21
 
 
@@ -28,7 +28,7 @@ class Leavers:
         self.named = monotonic_ns()
         self.streams: OrderedDict[int, StreamConnection] = OrderedDict()
         self.closed: dict[int, int] = {}
-        self.chunks = int((STAY_SECONDS * 2 + options.seconds + SPARE_SECONDS) * 1000 / options.chunk_interval_ms)
+        self.chunks = int((STAY_SECONDS * 2 + SPARE_SECONDS) * 1000 / options.chunk_interval_ms)
         self.all_started = asyncio.Event()
 
     async def open_one(self) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from time import monotonic_ns
 from typing import cast
@@ -45,12 +45,12 @@ class Samples:
 class CallConnection(asyncio.Protocol):
     """One keep-alive connection that sends the next call as soon as the last one is answered."""
 
-    __slots__ = ("lost", "parser", "request", "running", "samples", "sent_at", "transport")
+    __slots__ = ("lost", "parser", "requests", "running", "samples", "sent_at", "transport")
     transport: asyncio.Transport
 
-    def __init__(self, request: bytes, samples: Samples, lost: Callable[[], None]) -> None:
-        """Wait for the connection; `lost` is told when it ends while it should run."""
-        self.request = request
+    def __init__(self, requests: Iterator[bytes], samples: Samples, lost: Callable[[], None]) -> None:
+        """Wait for the connection; `lost` is told when it ends while it should run. Requests may be shared, and never end."""
+        self.requests = requests
         self.samples = samples
         self.lost = lost
         self.running = True
@@ -64,8 +64,9 @@ class CallConnection(asyncio.Protocol):
 
     def send(self) -> None:
         """Send one call."""
+        request = next(self.requests)
         self.sent_at = monotonic_ns()
-        self.transport.write(self.request)
+        self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser."""

@@ -1,7 +1,10 @@
 """Builds the bytes of the requests that the load generator sends; it opens no connection."""
 
 import argparse
+import copy
+import itertools
 import json
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 WORDS = "The gate sends each token to the expert that should serve it. "
@@ -26,3 +29,15 @@ def request_bytes(options: argparse.Namespace, *, chunks: int | None = None, cli
         f"content-length: {len(body)}",
     ]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def request_cycle(options: argparse.Namespace) -> Iterator[bytes]:
+    """Build what all connections of a closed loop send one after the other: always the same, or each time with the next key."""
+    if options.keys is None:
+        return itertools.repeat(request_bytes(options))
+    keyed = copy.copy(options)
+    requests = []
+    for key in options.keys.read_text().split():
+        keyed.header = [*options.header, f"authorization: Bearer {key}"]
+        requests.append(request_bytes(keyed))
+    return itertools.cycle(requests)

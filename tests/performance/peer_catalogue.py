@@ -81,7 +81,7 @@ PEERS = (
     Peer(
         "portkey",
         "1.15.2",
-        "@portkey-ai/gateway@1.15.2 @hono/node-server@1.14.2",
+        "@portkey-ai/gateway@1.15.2 @hono/node-server@1.13.8",
         "@portkey-ai/gateway/build/start-server.js",
         "npm",
     ),

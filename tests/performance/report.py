@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 
 from tests.performance.figures import Spread
 from tests.performance.measure import Figures, Plan
+from tests.performance.pages import on_what, table
+from tests.performance.plots import bars
 from tests.performance.targets import Target
 
 REFERENCE = "vllm-router"
@@ -63,18 +65,12 @@ def markdown(results: Results) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def _head(results: Results) -> str:
     plan, machine = results.plan, results.machine
     where = "target bound to one core, engine and generator to another" if results.pinned else "nothing bound to a core"
     return (
         f"# Bench of {results.date}\n\n"
-        f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, Python {machine['python']}, moegate "
-        f"{machine['moegate_commit']}; load average before: {machine['load_average_before']}; {where}. "
+        f"{on_what(machine)}; {where}. "
         f"Medians of {plan.rounds} interleaved rounds, lowest and highest round in brackets. Calls: "
         f"{plan.prompt_bytes}-byte prompt, {plan.call_connections} keep-alive clients in a closed loop, "
         f"{plan.call_seconds:g} s. Streams: {plan.streams} at a time (a target that cannot hold them gets fewer, as "
@@ -97,7 +93,7 @@ def _costs(results: Results) -> str:
     for name, entries in results.rounds.items():
         cells = [results.spread(name, figure).text(digits) for figure, digits in columns.values()]
         rows.append([name, *cells, str(sum(entry.errors for entry in entries))])
-    return "## Cost\n\n" + _table(["target", *columns, "errors"], rows)
+    return "## Cost\n\n" + table(["target", *columns, "errors"], rows)
 
 
 def _latencies(results: Results) -> str:
@@ -115,7 +111,7 @@ def _latencies(results: Results) -> str:
         for name in results.rounds
         if name != "direct"
     ]
-    return "## Latency added to the direct run of the same round\n\n" + _table(["µs", *columns], rows)
+    return "## Latency added to the direct run of the same round\n\n" + table(["µs", *columns], rows)
 
 
 def _leaving(results: Results) -> str:
@@ -123,7 +119,11 @@ def _leaving(results: Results) -> str:
     for name, entries in results.rounds.items():
         never = sum(entry.aborts_never for entry in entries)
         total = never + sum(entry.aborts_seen for entry in entries)
-        cells = [results.spread(name, figure).text(2, 0.001) for figure in ("abort_p50", "abort_p99")]
+        # Of none that was seen there is no time.
+        cells = [
+            results.spread(name, figure).text(2, 0.001) if total > never else "-"
+            for figure in ("abort_p50", "abort_p99")
+        ]
         starts = results.startups.get(name)
         start = Spread.over(starts).text(2) if starts else "-"
         rows.append([name, *cells, f"{never} of {total}", start])
@@ -133,7 +133,7 @@ def _leaving(results: Results) -> str:
         "process's start to the first call that is answered, each time with an empty folder."
     )
     header = ["target", "to the engine, ms p50", "ms p99", "never", "start-up s"]
-    return f"## Clients that leave, and start-up\n\n{text}\n\n" + _table(header, rows)
+    return f"## Clients that leave, and start-up\n\n{text}\n\n" + table(header, rows)
 
 
 def _ratios(results: Results) -> str:
@@ -148,7 +148,7 @@ def _ratios(results: Results) -> str:
         for name in results.rounds
         if name not in {"direct", REFERENCE}
     ]
-    return f"## Ratios to {REFERENCE}, round by round\n\n" + _table(["target", *figures], rows)
+    return f"## Ratios to {REFERENCE}, round by round\n\n" + table(["target", *figures], rows)
 
 
 def _bottlenecks(results: Results) -> str:
@@ -162,10 +162,43 @@ def _bottlenecks(results: Results) -> str:
         "In cores. The direct run is the ceiling of engine and generator together; in front of a target neither may be "
         "near 1.00. `others` is everything else on the machine: above a few hundredths, trust only the ratios."
     )
-    return f"## Who was busy\n\n{text}\n\n" + _table(["target", *columns], rows)
+    return f"## Who was busy\n\n{text}\n\n" + table(["target", *columns], rows)
 
 
 def _settings(results: Results) -> str:
     lines = [f"- {name} {target.version}: {target.settings}" for name, target in results.targets.items()]
     lines += [f"- {name}: SKIPPED, {reason}" for name, reason in results.skipped.items()]
     return "## Versions and settings\n\n" + "\n".join(lines)
+
+
+def plots(results: Results) -> dict[str, str]:
+    """Draw what a reader compares first."""
+    names = [name for name in results.rounds if name != "direct"]
+    drawn = {
+        "cpu-call": bars(
+            "CPU time a call (lower is better)", [(name, results.spread(name, "cpu_per_call")) for name in names], "µs"
+        ),
+        "cpu-chunk": bars(
+            "CPU time a streamed chunk (lower is better)",
+            [(name, results.spread(name, "cpu_per_chunk")) for name in names],
+            "µs",
+            1,
+        ),
+        "latency": bars(
+            "latency added to a call, one client, p50 (lower is better)",
+            [(name, results.less_direct(name, "latency_p50")) for name in names],
+            "µs",
+        ),
+        "leaving": bars(
+            "client closes to engine sees it, p99 (those that never tell the engine are left out)",
+            [(name, results.spread(name, "abort_p99").scaled(0.001)) for name in names],
+            "ms",
+            1,
+        ),
+        "memory": bars(
+            "memory while streaming, PSS (lower is better)",
+            [(name, results.spread(name, "pss_mb_streaming")) for name in names],
+            "MB",
+        ),
+    }
+    return {name: svg for name, svg in drawn.items() if svg}

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
@@ -37,11 +38,11 @@ class Soak:
         """Keep the streams up until the time is over, and look once a second."""
         loop = asyncio.get_running_loop()
         host, port = self.target.address
-        request = request_bytes(self.options)
+        requests = itertools.repeat(request_bytes(self.options))
         calls = []
         for _ in range(CALL_CONNECTIONS):
             _, call = await loop.create_connection(
-                lambda: CallConnection(request, self.samples, lambda: None), host, port
+                lambda: CallConnection(requests, self.samples, lambda: None), host, port
             )
             calls.append(call)
         for _ in range(self.options.streams):

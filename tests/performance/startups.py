@@ -18,6 +18,8 @@ def first_answer(target: Target) -> bool:
     """Make one call and tell whether it was answered."""
     body = {"model": target.model, "messages": [{"role": "user", "content": "hello"}]}
     headers = dict(header.split(": ", 1) for header in target.headers)
+    if target.keys is not None:
+        headers["authorization"] = f"Bearer {target.keys.read_text().split()[0]}"
     host, port = target.address
     connection = http.client.HTTPConnection(host, port, timeout=10)
     try:

@@ -43,6 +43,8 @@ class Target:
     streams: int | None = None
     # What it calls the model.
     model: str = "kimi-k2"
+    # A file of keys that calls take in turn, instead of one among the headers.
+    keys: Path | None = None
     launched_ns: int = 0
     process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
@@ -87,6 +89,7 @@ class Place:
         folder: one of its own.
         prefix: a command before its own, such as `taskset -c 0`.
         others: URLs of further engines.
+        keys: how many keys there are, where a target keeps keys at all.
         careful: it keeps its own retries, breaker and health checks, as they come, which are off for what a call costs.
     """
 
@@ -94,6 +97,7 @@ class Place:
     folder: Path
     prefix: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    keys: int = 1
     careful: bool = False
 
     @property

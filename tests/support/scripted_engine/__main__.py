@@ -26,6 +26,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="the address it listens on")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--control-port", type=int, default=0, help="the same door on a port that never stops")
+    parser.add_argument(
+        "--more-ports", type=int, default=0, help="so many further free ports, for many replicas in one"
+    )
     parser.add_argument("--name", default="scripted", help="what `only=` in a marker is compared with")
     parser.add_argument("--model", default="kimi-k2", help="the one served model name")
     parser.add_argument("--dialect", default="vllm", choices=sorted(DIALECTS), help="whose shapes it speaks")
@@ -92,6 +95,9 @@ async def serve(options: argparse.Namespace) -> None:
         engine.script = metered.start
         control_door.verbs["GET", "account"] = lambda *_: [entry.as_json() for entry in metered.entries]
     await listener.open(options.port)
+    others = [Listener(engine, options.host, counted=True) for _ in range(options.more_ports)]
+    for other in others:
+        await other.open(0)
     await control.open(options.control_port)
 
     stop = asyncio.Event()
@@ -102,7 +108,12 @@ async def serve(options: argparse.Namespace) -> None:
     # Everything built so far lives as long as the process; the collector need not walk it during a measurement.
     gc.collect()
     gc.freeze()
-    ready = {"port": listener.port, "control_port": control.port, "name": options.name}
+    ready = {
+        "port": listener.port,
+        "control_port": control.port,
+        "name": options.name,
+        "more_ports": [other.port for other in others],
+    }
     sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
     sys.stdout.flush()
     await stop.wait()

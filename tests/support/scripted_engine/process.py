@@ -30,6 +30,12 @@ class ScriptedEngine:
     port: int
     control_port: int
     host: str = LOOPBACK
+    more_ports: tuple[int, ...] = ()
+
+    @property
+    def more_urls(self) -> tuple[str, ...]:
+        """The engine's further addresses, if it was started with `--more-ports`."""
+        return tuple(f"http://{self.host}:{port}" for port in self.more_ports)
 
     @property
     def url(self) -> str:
@@ -147,7 +153,8 @@ def start(*options: str, name: str = "scripted", prefix: Sequence[str] = (), hos
         message = f"the scripted engine did not start (exit status {process.wait(STOP_SECONDS)})"
         raise RuntimeError(message)
     ready = msgspec.json.decode(line)
-    return ScriptedEngine(process, name, ready["port"], ready["control_port"], host)
+    more = tuple(ready["more_ports"])
+    return ScriptedEngine(process, name, ready["port"], ready["control_port"], host, more)
 
 
 @contextmanager
