@@ -153,7 +153,7 @@ def moegate_keyed(place: Place) -> Target:
 def declare_keys(command: Path, config: Path, keys: Sequence[str]) -> None:
     """Put keys that were made here into the database, as `moegate tenants apply` does: what is kept of them alone."""
     parsed = [parts for key in keys if (parts := parse_key(key)) is not None]
-    each = [f"{{name: k{n}, id: {key.public_id}, sha256: '{key.digest.hex()}'}}" for n, key in enumerate(parsed)]
+    each = [f"{{name: k{n}, id: '{key.public_id}', sha256: '{key.digest.hex()}'}}" for n, key in enumerate(parsed)]
     declaration = config.with_name("tenants.yaml")
     lines = "\n".join(f"      - {key}" for key in each)
     declaration.write_text(f"tenants:\n  - name: bench\n    keys:\n{lines}\n")

@@ -9,11 +9,12 @@ LITELLM_CONFIG = """\
 model_list:
 {models}
 litellm_settings: {{set_verbose: false, telemetry: false, {care}request_timeout: 600}}
-general_settings: {{disable_spend_logs: true, dangerously_permit_weak_or_unset_master_key: true}}
+{router}general_settings: {{disable_spend_logs: true, dangerously_permit_weak_or_unset_master_key: true}}
 """
 LITELLM_MODEL = (
     '  - {{model_name: kimi-k2, litellm_params: {{model: openai/kimi-k2, api_base: "{url}/v1", api_key: none}}}}'
 )
+LITELLM_ROUTER = "router_settings: {routing_strategy: least-busy}\n"
 # Portkey has no setting for the address that it listens on; nothing of ours may be reached from outside.
 LOOPBACK_ONLY = """\
 const { Server } = require("node:net");
@@ -61,7 +62,8 @@ def litellm(place: Place) -> Target:
     proxy, port = installed("litellm"), free_port()
     config = place.folder / "litellm.yaml"
     models = "\n".join(LITELLM_MODEL.format(url=url) for url in place.urls)
-    config.write_text(LITELLM_CONFIG.format(models=models, care="" if place.careful else "num_retries: 0, "))
+    care, router = ("", LITELLM_ROUTER) if place.careful else ("num_retries: 0, ", "")
+    config.write_text(LITELLM_CONFIG.format(models=models, care=care, router=router))
     command = ["env", "LITELLM_LOG=ERROR", "LITELLM_MODE=PRODUCTION", str(proxy.executable), "--config", str(config)]
     command += ["--host", "127.0.0.1", "--port", str(port), "--num_workers", "1", "--telemetry", "False"]
     process, began_ns = launch(place, command, port, "/health/liveliness")

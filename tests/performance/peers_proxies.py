@@ -21,7 +21,7 @@ http {{
   client_body_buffer_size 2m;
   client_max_body_size 0;
   keepalive_requests 1000000000;
-  upstream engines {{ {servers} keepalive 2048; keepalive_requests 1000000000; }}
+  upstream engines {{ {balance}{servers} keepalive 2048; keepalive_requests 1000000000; }}
   server {{
     listen 127.0.0.1:{port} backlog=4096;
     location / {{
@@ -49,7 +49,7 @@ frontend clients
   bind 127.0.0.1:{port} backlog 4096
   default_backend engines
 backend engines
-  balance roundrobin
+  balance {balance}
 {servers}
 """
 
@@ -74,8 +74,9 @@ def nginx(place: Place) -> Target:
     config = place.folder / "nginx.conf"
     # Its workers would otherwise be another user's, who may not enter this folder.
     user = "user root;\n" if os.geteuid() == 0 else ""
+    balance = "least_conn; " if place.careful else ""
     servers = " ".join(f"server {address};" for address in place.addresses)
-    config.write_text(NGINX.format(user=user, servers=servers, port=port))
+    config.write_text(NGINX.format(user=user, balance=balance, servers=servers, port=port))
     command = [str(peer.executable), "-p", str(place.folder), "-c", str(config), "-e", "stderr"]
     process, began_ns = launch(place, with_libraries(peer, command), port, "/health")
     settings = "1 worker, no log, no buffering of answers, keep-alive to the engine"
@@ -87,9 +88,10 @@ def haproxy(place: Place) -> Target:
     """Start HAProxy with one thread."""
     peer, port = installed("haproxy"), free_port()
     config = place.folder / "haproxy.cfg"
+    balance = "leastconn" if place.careful else "roundrobin"
     check = " check" if place.careful else ""
     servers = "\n".join(f"  server e{number} {each}{check}" for number, each in enumerate(place.addresses))
-    config.write_text(HAPROXY.format(servers=servers, port=port))
+    config.write_text(HAPROXY.format(balance=balance, servers=servers, port=port))
     command = [str(peer.executable), "-db", "-f", str(config)]
     process, began_ns = launch(place, with_libraries(peer, command), port, "/health")
     settings = "1 thread, no log, http-reuse always, abortonclose, http-no-delay (chunks would wait 200 ms for more)"

@@ -8,6 +8,11 @@ WITHOUT_CARE = "--disable-retries --disable-circuit-breaker"
 READY = "/health"
 
 
+def policy(place: Place) -> str:
+    """Choose between engines in the cheapest way, or, where it matters, by who is busy."""
+    return f"--policy {'power_of_two' if place.careful else 'round_robin'}"
+
+
 def start(place: Place, peer: Peer, first: str, settings: str) -> Target:
     """Start one of them on the engines of this place."""
     port = free_port()
@@ -20,7 +25,7 @@ def start(place: Place, peer: Peer, first: str, settings: str) -> Target:
 
 def vllm_router(place: Place) -> Target:
     """Start vllm-router without logging, retries, breaker and prefix tree."""
-    settings = "--policy round_robin --log-level error --max-concurrent-requests 100000"
+    settings = f"{policy(place)} --log-level error --max-concurrent-requests 100000"
     if not place.careful:
         settings += f" {WITHOUT_CARE} --health-check-interval-secs 3600"
     return start(place, installed("vllm-router"), "", settings)
@@ -28,7 +33,7 @@ def vllm_router(place: Place) -> Target:
 
 def sglang_router(place: Place) -> Target:
     """Start sglang-router without logging, retries, breaker, health checks and prefix tree."""
-    settings = "--policy round_robin --log-level error --max-concurrent-requests -1"
+    settings = f"{policy(place)} --log-level error --max-concurrent-requests -1"
     if not place.careful:
         settings += f" {WITHOUT_CARE} --disable-health-check"
     return start(place, installed("sglang-router"), "launch", settings)
@@ -36,8 +41,12 @@ def sglang_router(place: Place) -> Target:
 
 def smg(place: Place) -> Target:
     """Start SMG, what sglang-router became, as that one; it would also load a tokenizer and watch the engines' load."""
-    settings = "--policy round_robin --log-level error --max-concurrent-requests -1 --backend vllm"
-    settings += " --disable-tokenizer-autoload --disable-load-monitoring"
-    if not place.careful:
-        settings += f" {WITHOUT_CARE} --disable-health-check"
+    settings = f"{policy(place)} --log-level error --max-concurrent-requests -1 --backend vllm"
+    settings += " --disable-tokenizer-autoload"
+    # By its own counts of calls, because the engine's pages tell no load to go by.
+    settings += (
+        " --power-of-two-load-metric requests"
+        if place.careful
+        else f" {WITHOUT_CARE} --disable-load-monitoring --disable-health-check"
+    )
     return start(place, installed("smg"), "launch", settings)

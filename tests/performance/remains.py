@@ -23,6 +23,7 @@ class Remains:
     """One look."""
 
     rss_bytes: int
+    pss_bytes: int
     files: int
     threads: int
     client_connections: int
@@ -50,8 +51,10 @@ def look(pid: int, port: int, headers: tuple[str, ...] | None = None) -> Remains
     """Look at a process tree that listens on this port; with headers, ask its /metrics too."""
     gauges = {} if headers is None else in_flight(port, headers)
     tree = process_tree(pid)
+    memory = memory_bytes(tree)
     return Remains(
-        rss_bytes=memory_bytes(tree)["rss_bytes"],
+        rss_bytes=memory["rss_bytes"],
+        pss_bytes=memory["pss_bytes"],
         files=sum(entries(Path("/proc") / str(each) / "fd") for each in tree),
         threads=sum(entries(Path("/proc") / str(each) / "task") for each in tree),
         client_connections=established(port),

@@ -14,6 +14,9 @@ from time import monotonic
 
 import uvloop
 
+from tests.performance.files import allow_files
+from tests.performance.pages import stem
+from tests.performance.plots import Axes, lines
 from tests.performance.remains import Remains, look
 from tests.performance.soak_load import Soak
 from tests.performance.starters import STARTERS
@@ -22,6 +25,8 @@ from tests.support.scripted_engine.process import ScriptedEngine, scripted_engin
 
 QUIET_SECONDS = 20.0
 KIB = 1024
+# Of a curve, however long it ran.
+MOST_POINTS = 600
 
 
 def arguments() -> argparse.Namespace:
@@ -38,6 +43,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--max-slope-kib", type=float, default=2048.0, help="allowed growth of memory a minute")
     parser.add_argument("--model", default="kimi-k2")
     parser.add_argument("--prompt-bytes", type=int, default=500)
+    parser.add_argument("--out", type=Path, help="a folder for the curve of memory: CSV and SVG")
     options = parser.parse_args()
     if (options.url is None) != (options.pid is None):
         parser.error("--url and --pid belong together")
@@ -55,6 +61,26 @@ def slope_kib_per_minute(memory: list[tuple[float, Remains]]) -> float:
     half = memory[len(memory) // 2 :]
     times = [when / 60 for when, _ in half]
     return linear_regression(times, [remains.rss_bytes / KIB for _, remains in half]).slope if len(half) > 1 else 0.0
+
+
+def keep(options: argparse.Namespace, target: Target, memory: list[tuple[float, Remains]]) -> Path:
+    """Write what memory was, second by second, and draw it."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = Path(options.out / stem(f"soak-{target.name}"))
+    rows = [
+        f"{when:.1f},{look.pss_bytes},{look.rss_bytes},{look.files},{look.client_connections}" for when, look in memory
+    ]
+    path.with_name(path.name + ".csv").write_text(
+        "\n".join(["seconds,pss_bytes,rss_bytes,files,client_connections", *rows]) + "\n"
+    )
+    each = max(1, len(memory) // MOST_POINTS)
+    curves = {
+        "PSS": [(when / 60, look.pss_bytes / 1e6) for when, look in memory[::each]],
+        "RSS": [(when / 60, look.rss_bytes / 1e6) for when, look in memory[::each]],
+    }
+    title = f"{target.name}: memory with {options.streams} streams for {options.minutes:g} minutes"
+    path.with_name(path.name + ".svg").write_text(lines(title, curves, Axes("minutes", "MB")))
+    return path
 
 
 async def wait_quiet(target: Target, engine: ScriptedEngine | None, before: Remains) -> tuple[Remains, list[str]]:
@@ -82,6 +108,8 @@ async def run(options: argparse.Namespace, target: Target, engine: ScriptedEngin
     await soak.hold()
     after, problems = await wait_quiet(target, engine, before)
     slope = slope_kib_per_minute(soak.memory)
+    if options.out is not None:
+        say(f"written: {keep(options, target, soak.memory)}.csv and .svg")
     samples = soak.samples
     say(f"after: {after.text()}")
     say(f"{soak.started:,} streams ({soak.cancelled:,} closed by the client), {samples.chunks:,} chunks")
@@ -103,6 +131,7 @@ async def run(options: argparse.Namespace, target: Target, engine: ScriptedEngin
 def main() -> int:
     """Soak what was named, or start it first."""
     options = arguments()
+    allow_files()
     if options.url is not None:
         target = Target("given", options.url, options.pid, "-", "-", tuple(options.header))
         return uvloop.run(run(options, with_key(options, target), None))

@@ -16,6 +16,7 @@ from tests.performance.targets import Target
 CANCEL_EVERY = 8
 CALL_CONNECTIONS = 4
 QUIET_SECONDS = 20.0
+PROGRESS_SECONDS = 10
 
 
 @dataclass
@@ -51,7 +52,7 @@ class Soak:
         seconds = self.options.minutes * 60
         while (elapsed := monotonic() - begun) < seconds:
             self.memory.append((elapsed, look(self.target.pid, port)))
-            if int(elapsed) % 10 == 0:
+            if int(elapsed) % PROGRESS_SECONDS == 0:
                 self.progress(
                     f"{elapsed:3.0f} s: {self.memory[-1][1].text()}, {self.samples.completed:,} calls completed"
                 )
