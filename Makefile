@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 SOURCES := gateway backends policies plugins tests deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check format lint types imports test-engines test-lab engine-vllm engine-sglang engine-ktransformers engine-llama-cpp engine-torch-reference weights lab lab-stop bench bench-peers prove-ledger prove-quotas prove-statistics prove-prefix prove-compare prove-resilience simulate soak clean
+.PHONY: help install serve test check format lint types imports test-engines test-lab engine-vllm engine-sglang engine-ktransformers engine-llama-cpp engine-torch-reference weights lab lab-stop bench bench-peers bench-growth bench-hang prove-ledger prove-quotas prove-statistics prove-prefix prove-compare prove-resilience simulate soak clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 26
@@ -83,7 +83,13 @@ bench: install ## what a call and a chunk cost, beside a direct run and the peer
 	$(BIN)/python -m tests.performance.bench $(ARGS)
 
 bench-peers: install ## install the peers that `make bench` compares with
-	$(BIN)/python -m tests.performance.install_peers
+	$(BIN)/python -m tests.performance.install_peers $(ARGS)
+
+bench-growth: install ## what a call and a chunk cost with more streams, connections, replicas, keys and longer prompts
+	$(BIN)/python -m tests.performance.growth $(ARGS)
+
+bench-hang: install ## how long clients wait while one of two engines hangs, beside the peers
+	$(BIN)/python -m tests.performance.hang $(ARGS)
 
 prove-ledger: install ## a million calls through the ledger, on SQLite and on PostgreSQL: sizes, speeds, queries
 	$(BIN)/python -m tests.performance.ledger $(ARGS)

@@ -53,6 +53,8 @@ class Leavers:
         """A stream ended though its client had not left."""
         self.samples.error(f"the stream of client {name} ended by itself")
         self.streams.pop(name, None)
+        if self.samples.errors >= self.options.connections:
+            self.all_started.set()  # there is nobody to wait for
 
     def close_oldest(self) -> None:
         """The client that stayed longest leaves, in the middle of its answer."""

@@ -34,7 +34,7 @@ def bars(title: str, rows: Sequence[tuple[str, Spread]], unit: str, digits: int 
         logarithmic=True,
     )
     height = TOP + ROW * len(shown) + 12
-    parts = [_text(12, 22, title, "title")]
+    parts = [_text(12, 22, f"{title}; logarithmic", "title")]
     for number, (name, spread) in enumerate(shown):
         y = TOP + ROW * number
         colour = COLOURS[0] if name.startswith("moegate") else COLOURS[7]
@@ -44,7 +44,7 @@ def bars(title: str, rows: Sequence[tuple[str, Spread]], unit: str, digits: int 
             f'<rect x="{LEFT}" y="{y}" width="{max(end - LEFT, 1):.1f}" height="18" fill="{colour}" fill-opacity=".75"/>'
         )
         low, high = scale.at(max(spread.low, scale.low)), scale.at(spread.high)
-        parts.append(_line(low, y + 9, high, y + 9, "#111", 1.6))
+        parts.append(_line(low, y + 9, high, y + 9, "#555", 1.6))
         parts.append(_text(max(end, high) + 6, y + 13, f"{spread.text(digits)} {unit}"))
     return _svg(height, parts)
 

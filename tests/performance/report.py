@@ -10,6 +10,7 @@ from tests.performance.plots import bars
 from tests.performance.targets import Target
 
 REFERENCE = "vllm-router"
+RATIOS = (("ratio-call", "CPU time a call", "cpu_per_call"), ("ratio-chunk", "CPU time a chunk", "cpu_per_chunk"))
 
 
 @dataclass
@@ -201,4 +202,9 @@ def plots(results: Results) -> dict[str, str]:
             "MB",
         ),
     }
+    if REFERENCE in results.rounds:
+        others = [name for name in names if name != REFERENCE]
+        for plot, title, figure in RATIOS:
+            rows = [(name, results.ratio(name, figure)) for name in others]
+            drawn[plot] = bars(f"{title}, times {REFERENCE}'s, round by round", rows, "times", 2)
     return {name: svg for name, svg in drawn.items() if svg}

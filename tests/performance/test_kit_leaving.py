@@ -152,7 +152,7 @@ def test_keys_grow_only_where_keys_are_kept() -> None:
 def test_plots_are_whole_and_leave_out_what_was_not_measured() -> None:
     drawn = bars("a < b", [("moegate", Spread(10, 8, 12)), ("x", Spread(0, 0, 0)), ("y", Spread(9e3, 1, 9e4))], "µs")
     names = [text.text for text in ET.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")]
-    assert names[0] == "a < b"
+    assert names[0] == "a < b; logarithmic"
     assert "moegate" in names
     assert "x" not in names
     assert bars("none", [("x", Spread(float("nan"), 0, 0))], "µs") == ""
