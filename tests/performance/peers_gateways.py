@@ -1,6 +1,7 @@
 """Starts the gateways that understand what passes: LiteLLM, Portkey, TensorZero; one says why it cannot be measured."""
 
 import shutil
+import subprocess
 
 from tests.performance.peer_catalogue import peer
 from tests.performance.targets import Place, Target, UnavailableError, free_port, installed, launch, only_one_engine
@@ -86,7 +87,10 @@ def portkey(place: Place) -> Target:
     command = ["env", "NODE_ENV=production", node, "--require", str(preload), str(gateway.executable)]
     process, began_ns = launch(place, [*command, f"--port={port}", "--headless"], port, "/")
     headers = ("x-portkey-provider: openai", f"x-portkey-custom-host: {engine}/v1", "authorization: Bearer none")
-    settings = "NODE_ENV=production --headless, provider openai with a custom host, no retries, no cache, no hooks"
+    runtime = subprocess.run(
+        [node, "--version"], capture_output=True, text=True, check=False, timeout=10
+    ).stdout.strip()
+    settings = f"Node {runtime}, NODE_ENV=production --headless, provider openai with a custom host, no retries, cache or hooks"
     url = f"http://127.0.0.1:{port}"
     return Target(
         gateway.name, url, process.pid, gateway.version, settings, headers, process=process, launched_ns=began_ns
