@@ -125,7 +125,7 @@ def test_every_kind_but_commands_and_schemas_has_its_hook() -> None:
 def test_our_own_extensions_come_through_the_same_door() -> None:
     registry = Registry.from_plugins()
     # What a plugin registers that is no extension: commands, which need no configuration.
-    assert {entry.plugin for entry in registry} | {"plugins.experiments"} == set(BUILT_INS)
+    assert {entry.plugin for entry in registry} | {"plugins.bench", "plugins.experiments"} == set(BUILT_INS)
     assert all(entry.version[0].isdigit() for entry in registry)
 
 
